@@ -1,0 +1,1 @@
+"""Finding faces, aligning them to a template and pasting them back."""

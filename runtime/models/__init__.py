@@ -1,0 +1,1 @@
+"""The networks, as torch modules; nothing in the runtime imports this package until a .safetensors file is opened."""

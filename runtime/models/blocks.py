@@ -1,0 +1,102 @@
+"""The blocks that student and teacher are built from, in timm's vocabulary."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+# A residual branch that starts near zero lets a deep body train without normalisation layers; exactly zero stalls it
+# (measured: docs/experiments.md).
+_BRANCH_GAIN = 0.15
+
+
+def activation() -> nn.PReLU:
+    """PReLU with one learnt slope for the whole layer: exact as LeakyReLU at export, which every delegate fuses."""
+    return nn.PReLU(num_parameters=1, init=0.1)
+
+
+def _shrink(conv: nn.Conv2d, gain: float = _BRANCH_GAIN) -> nn.Conv2d:
+    with torch.no_grad():
+        conv.weight.mul_(gain)
+        if conv.bias is not None:
+            conv.bias.zero_()
+    return conv
+
+
+class InvertedResidual(nn.Module):
+    """Expand (1x1), filter (depthwise 3x3), project (1x1), add: (N, C, H, W) -> (N, C, H, W).
+
+    Without BatchNorm: a restorer must not depend on its batch, and there is nothing to fold at export.
+
+    Source: MobileNetV2 (Sandler et al. 2018), MobileFaceNet (Chen et al. 2018).
+    """
+
+    def __init__(self, channels: int, expansion: int) -> None:
+        super().__init__()
+        hidden = channels * expansion
+        self.conv_pw = nn.Conv2d(channels, hidden, 1)
+        self.act1 = activation()
+        self.conv_dw = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.act2 = activation()
+        self.conv_pwl = _shrink(nn.Conv2d(hidden, channels, 1), 3 * _BRANCH_GAIN)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return x plus what the branch adds."""
+        return x + self.conv_pwl(self.act2(self.conv_dw(self.act1(self.conv_pw(x)))))
+
+
+class SqueezeExcite(nn.Module):
+    """Channel attention: each channel is scaled by a gate that sees the mean of all (Hu et al. 2018)."""
+
+    def __init__(self, channels: int, reduction: int = 8) -> None:
+        super().__init__()
+        self.conv_reduce = nn.Conv2d(channels, channels // reduction, 1)
+        self.act1 = nn.ReLU()
+        self.conv_expand = nn.Conv2d(channels // reduction, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        gate = self.conv_expand(self.act1(self.conv_reduce(x.mean((2, 3), keepdim=True))))
+        return x * gate.sigmoid()
+
+
+class SpatialAttention(nn.Module):
+    """Each place is scaled by a gate that sees the mean and maximum over channels around it (CBAM, Woo et al. 2018)."""
+
+    def __init__(self, kernel_size: int = 5) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 1, kernel_size, padding=kernel_size // 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) -> (N, C, H, W)."""
+        seen = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)
+        return x * self.conv(seen).sigmoid()
+
+
+class AttentiveResidual(nn.Module):
+    """Two 3x3 convolutions with channel and spatial attention, optionally modulated by an embedding, added to the input.
+
+    Args:
+        channels: C of input and output.
+        embedding: length of the modulating vector; 0 for none.
+    """
+
+    def __init__(self, channels: int, embedding: int = 0) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.act1 = activation()
+        self.modulation = nn.Linear(embedding, 2 * channels) if embedding else None
+        if self.modulation is not None:  # starts as the identity: scale 1, shift 0
+            nn.init.zeros_(self.modulation.weight)
+            nn.init.zeros_(self.modulation.bias)
+        self.conv2 = _shrink(nn.Conv2d(channels, channels, 3, padding=1), 4 * _BRANCH_GAIN)
+        self.se = SqueezeExcite(channels)
+        self.sa = SpatialAttention()
+
+    def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
+        """(N, C, H, W), (N, D) -> (N, C, H, W)."""
+        y = self.conv1(x)
+        if self.modulation is not None and embedding is not None:
+            scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
+            y = y * (1 + scale) + shift
+        return x + self.sa(self.se(self.conv2(self.act1(y))))

@@ -1,0 +1,111 @@
+"""The student: a U-shaped MobileFaceNet-style restorer small enough for a phone."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CheckpointError
+from .blocks import InvertedResidual, activation
+
+STEM_STRIDE = 4
+
+
+@dataclass(frozen=True)
+class StudentConfig:
+    """The student's shape.
+
+    Args:
+        channels: width of each level, from stride 4 downwards; each level halves the resolution.
+        encoder_blocks: inverted residuals a level on the way down; one entry a level but the last.
+        middle_blocks: inverted residuals at the lowest level.
+        decoder_blocks: inverted residuals a level on the way up, from stride 4 downwards, like `encoder_blocks`.
+        expansion: hidden channels per channel in a block.
+    """
+
+    channels: tuple[int, ...] = (32, 96, 192, 224)
+    encoder_blocks: tuple[int, ...] = (1, 1, 1)
+    middle_blocks: int = 2
+    decoder_blocks: tuple[int, ...] = (2, 1, 2)
+    expansion: int = 2
+
+    def __post_init__(self) -> None:
+        levels = len(self.channels)
+        if levels < 2 or len(self.encoder_blocks) != levels - 1 or len(self.decoder_blocks) != levels - 1:
+            raise CheckpointError(
+                "one more entry in channels than in encoder_blocks and decoder_blocks",
+                f"{levels}, {len(self.encoder_blocks)} and {len(self.decoder_blocks)}",
+            )
+
+    @property
+    def multiple(self) -> int:
+        """S must be divisible by this."""
+        return STEM_STRIDE * 2 ** (len(self.channels) - 1)
+
+
+# Sizes follow the cost model measured for this kind of body; the figures are in docs/experiments.md.
+STUDENT_PRESETS = {
+    "nano": StudentConfig((24, 64, 128, 160), (1, 1, 1), 1, (2, 1, 1)),
+    "base": StudentConfig(),
+    "plus": StudentConfig((48, 128, 216, 240), (1, 1, 2), 2, (2, 2, 2)),
+}
+
+
+class StudentRestorer(nn.Module):
+    """(N, 3, S, S) RGB in [0, 1] -> the restored faces, same shape; S divisible by `config.multiple`.
+
+    The output is the input plus a learnt residual and may overshoot [0, 1] by a little: training wants the gradient there,
+    and the backends and exported files clamp. Every stride is a convolution whose kernel is its stride, so that no engine
+    needs a padding op, and every join is an addition.
+    """
+
+    def __init__(self, config: StudentConfig | None = None) -> None:
+        super().__init__()
+        self.config = config if config is not None else STUDENT_PRESETS["base"]
+        widths, expansion = self.config.channels, self.config.expansion
+        self.stem = nn.Conv2d(3, widths[0], STEM_STRIDE, STEM_STRIDE)
+        self.encoder, self.down = nn.ModuleList(), nn.ModuleList()
+        self.up, self.decoder = nn.ModuleList(), nn.ModuleList()
+        for level, (width, wider) in enumerate(zip(widths, widths[1:], strict=False)):
+            self.encoder.append(_stage(width, self.config.encoder_blocks[level], expansion))
+            self.down.append(nn.Conv2d(width, wider, 2, 2))
+            self.up.append(nn.Sequential(nn.Conv2d(wider, width, 1), _upsample()))
+            self.decoder.append(_stage(width, self.config.decoder_blocks[level], expansion))
+        self.middle = _stage(widths[-1], self.config.middle_blocks, expansion)
+        self.tail = nn.Sequential(
+            nn.Conv2d(widths[0], widths[0], 3, padding=1, groups=widths[0]),
+            activation(),
+            nn.Conv2d(widths[0], 3 * STEM_STRIDE**2, 1),
+            nn.PixelShuffle(STEM_STRIDE),
+        )
+        _start_as_identity(self.tail[2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Restore a batch of faces."""
+        y, skips = self.stem(x), []
+        for encode, down in zip(self.encoder, self.down, strict=True):
+            y = encode(y)
+            skips.append(y)
+            y = down(y)
+        y = self.middle(y)
+        for up, decode, skip in zip(reversed(self.up), reversed(self.decoder), reversed(skips), strict=True):
+            y = decode(up(y) + skip)
+        return x + self.tail(y)
+
+
+def _stage(channels: int, blocks: int, expansion: int) -> nn.Sequential:
+    return nn.Sequential(*(InvertedResidual(channels, expansion) for _ in range(blocks)))
+
+
+def _upsample() -> nn.Upsample:
+    return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
+
+
+def _start_as_identity(conv: nn.Module) -> None:
+    """Begin close to "output = input", but not exactly: exact zeros leave the body without a gradient."""
+    if isinstance(conv, nn.Conv2d) and conv.bias is not None:
+        with torch.no_grad():
+            conv.weight.mul_(0.1)
+            conv.bias.zero_()

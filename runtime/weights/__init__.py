@@ -1,0 +1,24 @@
+"""The weights that PocketFace ships; LICENCES.md says where each comes from and under which terms."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..errors import InputError
+
+SHIPPED = {
+    "student-base": "student_base.safetensors",
+    "teacher": "teacher.safetensors",
+    "identity": "identity.safetensors",
+}
+
+
+def shipped_path(name: str) -> Path:
+    """Return the file of a shipped network.
+
+    Raises:
+        InputError: no network of that name is shipped.
+    """
+    if name not in SHIPPED:
+        raise InputError(f"one of {', '.join(SHIPPED)}", f"'{name}'", "or give the path of a file")
+    return Path(__file__).parent / SHIPPED[name]
