@@ -1,0 +1,175 @@
+"""The student as a flat graph of the few operations that every device format and delegate knows.
+
+The writers walk this graph node by node, and calibration measures one range a node, so that node names are the one
+vocabulary of the export room: the module's path with underscores (`encoder_0_0_conv_pw`), an addition after the module
+that adds (`encoder_0_0_add`, at the top `add`, `add_1`, ...), `image` for the input, `restored` for the clamped output.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import operator
+from typing import Any
+
+import torch
+from torch import fx, nn
+
+from ..runtime.errors import ExportError
+
+IMAGE, RESTORED = "image", "restored"
+
+
+def build_deploy_graph(student: nn.Module) -> fx.GraphModule:
+    """Trace a student into its deployable form; the student itself is left as it was.
+
+    Args:
+        student: (N, 3, S, S) RGB in [0, 1] -> the same shape, unclamped.
+
+    Returns:
+        A float32 graph in eval mode with input `image` and output `restored`, both (N, 3, S, S) in [0, 1], made only of
+        Conv2d (ungrouped or depthwise), LeakyReLU, addition of two tensors, Upsample (bilinear, factor 2), PixelShuffle
+        and one clamp to [0, 1].
+
+    Raises:
+        ExportError: an operation or setting outside that list; names its node and module.
+    """
+    graph_module = trace(student)
+    graph = graph_module.graph
+    inputs = graph.find_nodes(op="placeholder")
+    if len(inputs) != 1:
+        raise ExportError("a network with one input", f"{len(inputs)} in {type(student).__name__}")
+    _name_input(graph, inputs[0])
+    for node in graph.nodes:
+        _check_deployable(graph_module, node)
+    _clamp_output(graph)
+    graph_module.recompile()
+    return graph_module
+
+
+def trace(model: nn.Module) -> fx.GraphModule:
+    """Trace any feed-forward network into a flat graph of leaf modules and functions, with readable node names.
+
+    Every PReLU with one slope becomes the LeakyReLU that computes the same; other operations stay as they are.
+
+    Args:
+        model: a network without control flow on its inputs; a copy of it is traced, in float32 and eval mode.
+
+    Raises:
+        ExportError: the network cannot be traced.
+    """
+    root = copy.deepcopy(model).cpu().float().eval().requires_grad_(requires_grad=False)
+    try:
+        graph = _PathTracer().trace(root)
+    except Exception as error:  # tracing runs the model's own forward, which may raise anything
+        raise ExportError(
+            "a feed-forward network that torch.fx can trace",
+            f"{type(model).__name__}: {error}",
+            "keep shapes and branches out of forward",
+        ) from error
+    for node in graph.nodes:
+        if node.op == "call_function" and node.target is torch.add:
+            node.target = operator.add
+    graph_module = fx.GraphModule(root, graph)
+    for path, module in list(graph_module.named_modules()):
+        if isinstance(module, nn.PReLU) and module.num_parameters == 1:
+            graph_module.set_submodule(path, nn.LeakyReLU(float(module.weight)))
+    return graph_module.eval()
+
+
+def weights_sha256(graph_module: fx.GraphModule) -> str:
+    """sha256 over the nodes' names, weights and slopes in graph order; it does not depend on torch's version.
+
+    Measured ranges carry it, so that no writer can pair them with other weights.
+    """
+    digest = hashlib.sha256()
+    for node in graph_module.graph.nodes:
+        digest.update(f"{node.name}\n".encode())
+        module = module_of(graph_module, node)
+        if isinstance(module, nn.LeakyReLU):
+            digest.update(f"{float(module.negative_slope).hex()}\n".encode())
+        for name, tensor in sorted(module.state_dict().items()) if module is not None else ():
+            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def module_of(graph_module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
+    """The module that a node calls, or None where it calls a function or a method."""
+    return graph_module.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def describe(graph_module: fx.GraphModule, node: fx.Node) -> str:
+    """A node for an error message: its name, what it does, and where in the network that stands."""
+    module = module_of(graph_module, node)
+    if module is not None:
+        return f"node {node.name}: {module} of module {node.target}"
+    inside = list(node.meta.get("nn_module_stack") or {"the network's top level": None})[-1]
+    return f"node {node.name}: {getattr(node.target, '__name__', node.target)}{node.args} in {inside}"
+
+
+class _PathTracer(fx.Tracer):
+    """Names functions after the module that calls them, as fx already does for modules."""
+
+    def create_node(
+        self,
+        kind: str,
+        target: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        name: str | None = None,
+        type_expr: Any | None = None,
+    ) -> fx.Node:
+        if kind in ("call_function", "call_method"):
+            path = next(reversed(self.module_stack.values()))[0] if self.module_stack else ""
+            what = target if isinstance(target, str) else target.__name__
+            name = "_".join([*path.split("."), what]).strip("_")
+        return super().create_node(kind, target, args, kwargs, name, type_expr)
+
+
+def _name_input(graph: fx.Graph, old: fx.Node) -> None:
+    with graph.inserting_before(old):
+        new = graph.create_node("placeholder", IMAGE, name=IMAGE)
+    old.replace_all_uses_with(new)
+    graph.erase_node(old)
+
+
+def _clamp_output(graph: fx.Graph) -> None:
+    (output,) = graph.find_nodes(op="output")
+    with graph.inserting_before(output):
+        clamped = graph.create_node("call_function", torch.clamp, (output.args[0], 0.0, 1.0), name=RESTORED)
+    output.args = (clamped,)
+
+
+def _check_deployable(graph_module: fx.GraphModule, node: fx.Node) -> None:
+    if node.op == "call_module":
+        allowed = _module_allowed(module_of(graph_module, node))
+    elif node.op == "output":
+        allowed = isinstance(node.args[0], fx.Node)
+    else:
+        allowed = node.op == "placeholder" or _is_plain_addition(node)
+    if not allowed:
+        raise ExportError(
+            "only Conv2d (ungrouped or depthwise), LeakyReLU, PReLU with one slope, addition of two tensors, bilinear "
+            "Upsample by 2, PixelShuffle, and one output",
+            describe(graph_module, node),
+            "replace it in the network, or extend the writers first",
+        )
+
+
+def _module_allowed(module: nn.Module | None) -> bool:
+    if isinstance(module, nn.Conv2d):
+        return module.groups in (1, module.in_channels) and module.padding_mode == "zeros"
+    if isinstance(module, nn.Upsample):
+        twice = module.scale_factor in (2, 2.0, (2, 2), (2.0, 2.0))
+        return module.mode == "bilinear" and twice and not module.align_corners
+    return isinstance(module, (nn.LeakyReLU, nn.PixelShuffle))
+
+
+def _is_plain_addition(node: fx.Node) -> bool:
+    return (
+        node.op == "call_function"
+        and node.target is operator.add
+        and not node.kwargs
+        and all(isinstance(argument, fx.Node) for argument in node.args)
+    )
