@@ -22,3 +22,8 @@ def shipped_path(name: str) -> Path:
     if name not in SHIPPED:
         raise InputError(f"one of {', '.join(SHIPPED)}", f"'{name}'", "or give the path of a file")
     return Path(__file__).parent / SHIPPED[name]
+
+
+def find_checkpoint(name: str) -> Path:
+    """Return the file that a name or path means: shipped names first, anything else is a path."""
+    return shipped_path(name) if name in SHIPPED else Path(name)
