@@ -64,14 +64,11 @@ def degrade_face(face: Face, level: str, seed: int) -> Face:
     Raises:
         InputError: an unknown level.
     """
-    if level not in LEVELS:
-        raise InputError(f"a level of {', '.join(LEVELS)}", f"'{level}'")
-    chosen, random = LEVELS[level], np.random.default_rng([seed, *level.encode()])
-    side = face.shape[0]
-    ratio = side / _REFERENCE_SIDE
-    blur, factor, noise = (random.uniform(*limits) for limits in (chosen.blur, chosen.downscale, chosen.noise))
-    blurred = cv2.GaussianBlur(face, (0, 0), blur * ratio) if blur > 0 else face
-    small = _shrink(blurred, max(8, round(_REFERENCE_SIDE / factor)), bicubic=chosen.bicubic)
+    _check_level(level)
+    chosen, side = LEVELS[level], face.shape[0]
+    random, blur, small_side, noise = _draw(level, seed)
+    blurred = cv2.GaussianBlur(face, (0, 0), blur * side / _REFERENCE_SIDE) if blur > 0 else face
+    small = _shrink(blurred, small_side, bicubic=chosen.bicubic)
     if noise > 0:
         noisy = small.astype(np.float64) + random.normal(0.0, noise, small.shape)
         small = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
@@ -80,10 +77,38 @@ def degrade_face(face: Face, level: str, seed: int) -> Face:
     return cv2.resize(small, (side, side), interpolation=cv2.INTER_CUBIC)
 
 
+def lose_resolution(face: Face, level: str, seed: int) -> Face:
+    """Do only what bicubic resampling would: shrink and enlarge by the factor that `degrade_face` draws, nothing else.
+
+    Args:
+        face: (S, S, 3) uint8 RGB.
+        level: a key of LEVELS.
+        seed: as for `degrade_face`.
+
+    Raises:
+        InputError: an unknown level.
+    """
+    _check_level(level)
+    _, _, small_side, _ = _draw(level, seed)
+    return cv2.resize(_shrink(face, small_side, bicubic=True), face.shape[:2], interpolation=cv2.INTER_CUBIC)
+
+
 def jpeg(face: Face, quality: int) -> Face:
     """Send RGB uint8 (H, W, 3) through a JPEG file of the given quality (chroma halved, as cameras do)."""
     _, data = cv2.imencode(".jpg", cv2.cvtColor(face, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+
+
+def _check_level(level: str) -> None:
+    if level not in LEVELS:
+        raise InputError(f"a level of {', '.join(LEVELS)}", f"'{level}'")
+
+
+def _draw(level: str, seed: int) -> tuple[np.random.Generator, float, int, float]:
+    """Draw blur sigma, side of the shrunk face and noise sigma; the generator goes on to noise and JPEG quality."""
+    chosen, random = LEVELS[level], np.random.default_rng([seed, *level.encode()])
+    blur, factor, noise = (random.uniform(*limits) for limits in (chosen.blur, chosen.downscale, chosen.noise))
+    return random, blur, max(8, round(_REFERENCE_SIDE / factor)), noise
 
 
 def _shrink(face: Face, side: int, *, bicubic: bool) -> Face:

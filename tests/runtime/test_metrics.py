@@ -15,7 +15,7 @@ from pocketface.runtime.restorer import Faces
 @pytest.fixture(scope="module")
 def face() -> Faces:
     crop = data.astronaut()[20:148, 160:288]
-    return np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / 255
+    return np.ascontiguousarray(crop.transpose(2, 0, 1)[None], np.float32) / np.float32(255)
 
 
 def noisy(face: Faces, sigma: float, seed: int = 0) -> Faces:
