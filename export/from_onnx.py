@@ -1,0 +1,61 @@
+"""Reads back what an ONNX file of ours holds: its tensors and its decoded weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import NodeProto, helper, numpy_helper
+
+from ..runtime.errors import BundleError
+from ..runtime.manifest import TensorSpec
+from .stored_weights import Contents, Stored, store
+
+
+def read_onnx(path: Path) -> Contents:
+    """Decode an ONNX file.
+
+    Raises:
+        BundleError: damaged, or not of the kind that `to_onnx` writes.
+    """
+    try:
+        body = onnx.load(path).graph
+        constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in body.initializer}
+        makers = {name: node for node in body.node for name in node.output}
+        weights: list[Stored] = []
+        for node in body.node:
+            if node.op_type == "Conv":
+                weights += [_decode(name, constants, makers) for name in node.input[1:]]
+            elif node.op_type == "LeakyRelu":
+                weights.append(store(f"{node.name}.slope", np.asarray(_attribute(node, "alpha"), np.float32)))
+        return Contents(_describe(body.input), _describe(body.output), tuple(weights))
+    except Exception as error:  # protobuf's errors share no base but Exception
+        raise BundleError(
+            "an ONNX file as written by to_onnx", f"{path}: {error}", "export the bundle again"
+        ) from error
+
+
+def _decode(name: str, constants: dict[str, NDArray[np.generic]], makers: dict[str, NodeProto]) -> Stored:
+    if name in constants:
+        return store(name, constants[name])
+    levels, steps, zero_points = (constants[given] for given in makers[name].input)
+    shape = (-1, *[1] * (levels.ndim - 1))
+    step = steps.astype(np.float32).reshape(shape)
+    value = (levels.astype(np.float32) - zero_points.astype(np.float32).reshape(shape)) * step
+    return store(name, value, step)
+
+
+def _attribute(node: NodeProto, name: str) -> float:
+    return next(helper.get_attribute_value(attribute) for attribute in node.attribute if attribute.name == name)
+
+
+def _describe(values: object) -> tuple[TensorSpec, ...]:
+    specs = []
+    for value in values:  # pyright: ignore[reportGeneralTypeIssues] - protobuf's repeated fields have no public type
+        kind = value.type.tensor_type
+        shape = tuple(side.dim_param or int(side.dim_value) for side in kind.shape.dim)
+        dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).name
+        specs.append(TensorSpec(value.name, shape, dtype, "NCHW", 0.0, 1.0))
+    return tuple(specs)

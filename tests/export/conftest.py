@@ -1,0 +1,39 @@
+"""What the export tests share: a student small enough to convert in milliseconds, with something to lose."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import fx, nn
+
+from pocketface.export.deploy_graph import build_deploy_graph
+from pocketface.export.golden import golden_faces
+from pocketface.runtime.models.student import StudentConfig, StudentRestorer
+from pocketface.runtime.restorer import Faces
+
+SIZE = 32
+
+
+@pytest.fixture(scope="session")
+def lively() -> StudentRestorer:
+    """A seeded student whose residual is large enough to show errors, with biases and slopes of all kinds."""
+    torch.manual_seed(7)
+    student = StudentRestorer(StudentConfig((8, 16), (1,), 1, (1,))).eval()
+    with torch.no_grad():
+        for module in student.modules():
+            if isinstance(module, nn.Conv2d) and module.bias is not None:
+                module.bias.normal_(0, 0.05)
+            elif isinstance(module, nn.PReLU):
+                module.weight.uniform_(-0.2, 0.4)
+        student.tail[2].weight.mul_(3)
+    return student
+
+
+@pytest.fixture(scope="session")
+def lively_graph(lively: StudentRestorer) -> fx.GraphModule:
+    return build_deploy_graph(lively)
+
+
+@pytest.fixture(scope="session")
+def golden() -> tuple[Faces, tuple[str, ...]]:
+    return golden_faces(SIZE)
