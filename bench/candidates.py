@@ -1,0 +1,69 @@
+"""Who is judged: the device files of a bundle, checked against the student they claim to come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..runtime.backends import open_restorer
+from ..runtime.errors import BundleError
+from ..runtime.manifest import Artefact, hash_artefact, read_manifest
+from ..runtime.restorer import Restorer
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A restorer's file.
+
+    Args:
+        label: for people, for example `tflite int8 256`.
+        path: the file, or the name of a shipped network.
+        precision: `fp32`, `fp16` or `int8`.
+        target: `onnx`, `tflite`, `coreml` or `pytorch`.
+    """
+
+    label: str
+    path: str
+    precision: str
+    target: str
+
+    def open(self, *, device: str = "auto", threads: int | None = None) -> Restorer:
+        """Open it with the engine for its kind; see `open_restorer` for what may be raised."""
+        return open_restorer(self.path, device=device, threads=threads)
+
+
+def bundle_candidates(bundle: Path, student_sha256: str) -> list[Candidate]:
+    """List the device files of a bundle.
+
+    Args:
+        bundle: folder with `manifest.json`.
+        student_sha256: of the checkpoint that they are about to be compared with.
+
+    Raises:
+        BundleError: the manifest cannot be read, names no files, was made from another checkpoint, or a file was
+            changed since.
+    """
+    manifest = read_manifest(bundle)
+    if not manifest.artefacts:
+        raise BundleError("device files in the bundle", f"none in {bundle}", "export it again")
+    if manifest.source.sha256 != student_sha256:
+        raise BundleError(
+            f"a bundle made from the student {student_sha256[:12]}", f"one made from {manifest.source.sha256[:12]}",
+            "name the student it was made from with --student",
+        )  # fmt: skip
+    for artefact in manifest.artefacts:
+        _check_unchanged(bundle, artefact)
+    return [
+        Candidate(
+            f"{artefact.target} {artefact.precision} {artefact.size}", str(bundle / artefact.file.path),
+            artefact.precision, artefact.target,
+        )
+        for artefact in manifest.artefacts
+    ]  # fmt: skip
+
+
+def _check_unchanged(bundle: Path, artefact: Artefact) -> None:
+    if hash_artefact(bundle / artefact.file.path) != artefact.file.sha256:
+        raise BundleError(
+            f"{artefact.file.path} as it was exported", "a file with another sha256", "export the bundle again"
+        )

@@ -1,0 +1,169 @@
+"""The faces that proofs and tables run on: aligned, degraded by the grid, seeded, each with its clean original.
+
+Without photographs of one's own it is the portrait that scikit-image carries (the astronaut Eileen Collins, NASA,
+public domain): every level of the grid, and the kinds of picture that break restorers: dark, bright, grey, sepia, flat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from ..distill.faces import CROPS_TABLE, read_crops, read_rgb
+from ..runtime.errors import BackendError, ContractError, InputError
+from ..runtime.faces.align import FFHQ, align_face, estimate_similarity
+from ..runtime.faces.degrade import LEVELS, degrade_face
+from ..runtime.restorer import Faces
+
+Pixels: TypeAlias = NDArray[np.uint8]
+
+# x y in pixels of skimage.data.astronaut(), left eye first; found by YuNet, to about half a pixel.
+ASTRONAUT_LANDMARKS = np.array([[200.1, 101.8], [247.1, 102.6], [220.4, 124.5], [198.6, 142.8], [239.7, 143.6]])
+_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """Degraded faces and their originals.
+
+    Args:
+        names: one a face, for people.
+        inputs: what restorers are given, (N, 3, S, S) float32 RGB in [0, 1].
+        targets: the clean originals, same shape.
+        source: in words, where the faces come from.
+    """
+
+    names: tuple[str, ...]
+    inputs: Faces
+    targets: Faces
+    source: str
+
+
+def to_faces(images: list[Pixels]) -> Faces:
+    """Stack (S, S, 3) uint8 RGB images into the contract's (N, 3, S, S) float32 in [0, 1]."""
+    stack = np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2), np.float32)
+    return np.divide(stack, 255, dtype=np.float32)
+
+
+def to_pixels(face: NDArray[np.float32]) -> Pixels:
+    """Turn one face (3, S, S) in [0, 1] into (S, S, 3) uint8 RGB, rounded."""
+    return np.rint(np.clip(face, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+
+
+def read_astronaut() -> Pixels:
+    """Read the portrait (512, 512, 3) uint8 RGB that scikit-image carries.
+
+    Raises:
+        BackendError: scikit-image is not installed.
+    """
+    try:
+        from skimage import data  # here, because a folder of crops needs no scikit-image
+    except ImportError as error:
+        raise BackendError(
+            "scikit-image, which carries the portrait", str(error), "pip install 'pocketface[bench]'"
+        ) from error
+    return np.ascontiguousarray(data.astronaut())
+
+
+def astronaut_faces(size: int) -> FaceSet:
+    """The astronaut, aligned to `size`: every level of the grid, then five difficult renderings at level medium."""
+    clean = align_face(read_astronaut(), estimate_similarity(ASTRONAUT_LANDMARKS, FFHQ, size), size).astype(np.uint8)
+    names, inputs, targets = [], [], []
+    for level in LEVELS:
+        names.append(level)
+        targets.append(clean)
+        inputs.append(degrade_face(clean, level, seed=0))
+    for name, render in _RENDERINGS.items():
+        names.append(f"{name}, medium")
+        targets.append(render(clean))
+        inputs.append(degrade_face(targets[-1], "medium", seed=0))
+    source = "the astronaut portrait of scikit-image (NASA, public domain), degraded by the grid"
+    return FaceSet(tuple(names), to_faces(inputs), to_faces(targets), source)
+
+
+def folder_faces(folder: Path, size: int, limit: int | None = None) -> FaceSet:
+    """Aligned crops of a folder, each degraded at one level of the grid in turn.
+
+    Args:
+        folder: of aligned crops; where it has a `crops.csv`, only the people held out for validation.
+        size: side to bring them to.
+        limit: take only so many, spread evenly over the folder.
+
+    Raises:
+        InputError: no crops.
+        ImageError: a crop that cannot be read.
+        ContractError: a crop that is not square.
+    """
+    files = list_crops(folder)
+    if limit is not None and limit < len(files):
+        files = [files[index * len(files) // limit] for index in range(limit)]
+    levels = tuple(LEVELS)
+    targets = [read_crop(file, size) for file in files]
+    inputs = [degrade_face(face, levels[index % len(levels)], seed=index) for index, face in enumerate(targets)]
+    names = tuple(f"{file.stem}, {levels[index % len(levels)]}" for index, file in enumerate(files))
+    return FaceSet(names, to_faces(inputs), to_faces(targets), f"{len(files)} aligned crops of {folder.name}")
+
+
+def list_crops(folder: Path) -> list[Path]:
+    """The crops of a folder in order: its validation split where it has a table, else every image.
+
+    Raises:
+        InputError: there are none.
+    """
+    if (folder / CROPS_TABLE).is_file():
+        return [folder / crop.file for crop in read_crops(folder, "validation")]
+    files = sorted(file for file in folder.glob("*") if file.suffix.lower() in _SUFFIXES)
+    if not files:
+        raise InputError(f"a folder of aligned crops ({', '.join(_SUFFIXES)})", f"none in {folder}")
+    return files
+
+
+def read_crop(file: Path, size: int) -> Pixels:
+    """Read an aligned crop and bring it to (size, size, 3) uint8 RGB.
+
+    Raises:
+        ImageError: it cannot be read.
+        ContractError: it is not square.
+    """
+    image = read_rgb(file)
+    if image.shape[0] != image.shape[1]:
+        raise ContractError("square aligned crops", f"{image.shape[1]} x {image.shape[0]} in {file}", "align it first")
+    if image.shape[0] == size:
+        return image
+    interpolation = cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (size, size), interpolation=interpolation), np.uint8)
+
+
+def _dark(face: Pixels) -> Pixels:
+    return np.rint(255 * 0.5 * (face / 255.0) ** 1.6).astype(np.uint8)
+
+
+def _bright(face: Pixels) -> Pixels:
+    return np.clip(np.rint(face * 1.45 + 25.0), 0, 255).astype(
+        np.uint8
+    )  # highlights are lost, as in an overexposed print
+
+
+def _grey(face: Pixels) -> Pixels:
+    luma = np.rint(face @ np.array([0.299, 0.587, 0.114]))
+    return np.repeat(luma[..., None], 3, axis=2).astype(np.uint8)
+
+
+def _sepia(face: Pixels) -> Pixels:
+    tint = np.array([1.0, 0.86, 0.66])
+    return np.clip(np.rint(_grey(face) * tint + np.array([18.0, 10.0, 0.0])), 0, 255).astype(np.uint8)
+
+
+def _flat(face: Pixels) -> Pixels:
+    return np.rint(face * 0.35 + 95.0).astype(np.uint8)
+
+
+_RENDERINGS: dict[str, Callable[[Pixels], Pixels]] = {
+    "dark": _dark, "bright": _bright, "grey": _grey, "sepia": _sepia, "flat": _flat,
+}  # fmt: skip

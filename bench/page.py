@@ -1,0 +1,112 @@
+"""The page: sections in the order in which a reader asks, from the verdict to the provenance."""
+
+from __future__ import annotations
+
+from html import escape
+from importlib.resources import files
+
+from .markup import data_uri, definitions, paragraph, picture, section
+from .report import Example, Photo, Report, machine_facts
+from .sections import latency_section, parity_section, quality_section, size_section
+
+_SIGNS = {"pass": "✓ within tolerance", "fail": "✗ beyond tolerance", "reported": "figures only"}
+
+
+def render_page(report: Report) -> str:
+    """Render a report as one HTML document that fetches nothing."""
+    sections = [
+        section("photo", "The photograph", _photo(report.photo)) if report.photo else "",
+        section("faces", "Face by face", *_faces(report)),
+        section("parity", "Does every file restore alike?", *parity_section(report.trials)),
+        section("quality", "How good is the restoration?", *quality_section(report.quality)),
+        section("latency", "How long does one face take?", *latency_section(report.timings)),
+        section("size", "How big is it?", *size_section(report.sizes)),
+        section("provenance", "Where the figures come from", _provenance(report)),
+    ]
+    return (
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="color-scheme" content="light dark">'
+        f"<title>{escape(report.headline)} – PocketFace</title><style>{_template('page.css')}</style></head>"
+        f"<body>{_header(report)}<main>{''.join(sections)}</main><script>{_template('page.js')}</script></body></html>\n"
+    )
+
+
+def _template(name: str) -> str:
+    return files("pocketface.bench").joinpath(name).read_text(encoding="utf-8")
+
+
+def _header(report: Report) -> str:
+    when = report.created.strftime("%-d %B %Y, %H:%M UTC")
+    notes = "".join(paragraph(note, "note") for note in report.notes)
+    failures = "".join(
+        f"<li><strong>{escape(trial.label)}</strong> {escape('; '.join(trial.violations[:3]))}</li>"
+        for trial in report.failed
+    )
+    return (
+        f'<header><p class="eyebrow">PocketFace · {escape(report.title)}</p><h1>{escape(report.headline)}</h1>'
+        f'<p class="badge {report.verdict}">{_SIGNS[report.verdict]}</p>'
+        f'<p class="when"><time datetime="{report.created.isoformat()}">{when}</time></p>'
+        f"{f'<ul class=failures>{failures}</ul>' if failures else ''}{_key_figures(report)}{notes}</header>"
+    )
+
+
+def _key_figures(report: Report) -> str:
+    pairs: list[tuple[str, str]] = []
+    if report.held:
+        passed = sum(trial.verdict == "pass" for trial in report.held)
+        pairs.append(("files within tolerance", f"{passed} of {len(report.held)}"))
+    if drift := [trial.report.max_identity_drift for trial in report.held if trial.report is not None]:
+        known = [value for value in drift if value is not None]
+        pairs += [("largest identity drift of a file", f"{max(known):.4f}")] if known else []
+    devices = [size for size in report.sizes if size.parameters is None]
+    if devices:
+        smallest = min(devices, key=lambda size: size.bytes)
+        pairs.append((f"smallest file: {smallest.label}", f"{smallest.bytes / 1e6:.2f} MB"))
+    timed = [timing for timing in report.timings if timing.median_ms is not None and timing.threads == 1]
+    if timed:
+        fastest = min(timed, key=lambda timing: timing.median_ms or 0.0)
+        pairs.append((f"fastest face, one thread: {fastest.label}", f"{fastest.median_ms:.1f} ms"))
+    return definitions(pairs, "key")
+
+
+def _photo(photo: Photo) -> str:
+    label, after = next(iter(photo.after.items()))
+    views = "".join(
+        f"<figure>{picture(image, f'The photograph, {name}')}<figcaption>{escape(name)}</figcaption></figure>"
+        for name, image in [
+            ("before", photo.before),
+            *((f"restored by {key}", value) for key, value in photo.after.items()),
+        ]
+    )
+    height, width = photo.before.shape[:2]
+    # Hidden until the script shows it: without JavaScript the pictures below say the same.
+    wipe = (
+        f'<div class="wipe" hidden style="--ratio:{width}/{height}"><img src="{data_uri(photo.before)}" alt="">'
+        f'<img class="over" src="{data_uri(after)}" alt=""><span class="tag left">before</span>'
+        f'<span class="tag right">{escape(label)}</span><span class="line"></span>'
+        '<input type="range" min="0" max="100" value="50" step="0.5" aria-label="Move the border">'
+        "</div>"
+    )
+    return f'{wipe}<div class="views">{views}</div>{paragraph(photo.caption, "caption")}'
+
+
+def _faces(report: Report) -> list[str]:
+    if not report.examples:
+        return []
+    source = f"From left to right as labelled; decibels are PSNR against the original. Faces: {report.faces_source}."
+    return [paragraph(source), *(_example(example) for example in report.examples)]
+
+
+def _example(example: Example) -> str:
+    pictures = ""
+    for shown in example.pictures:
+        note = "" if shown.psnr_db is None else f" <span>{shown.psnr_db:.1f} dB</span>"
+        image = picture(shown.pixels, f"{example.name}: {shown.label}", 'loading="lazy" decoding="async"')
+        pictures += f"<figure>{image}<figcaption>{escape(shown.label)}{note}</figcaption></figure>"
+    return f'<article class="strip"><h3>{escape(example.name)}</h3><div>{pictures}</div></article>'
+
+
+def _provenance(report: Report) -> str:
+    pairs = [*report.provenance.items(), *machine_facts().items()]
+    return definitions(pairs, "facts") + f"<h3>The command</h3><pre><code>{escape(report.command)}</code></pre>"

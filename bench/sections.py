@@ -1,0 +1,206 @@
+"""The figures of the page: parity, quality, latency and size, each as a few paragraphs and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from ..runtime.parity import TOLERANCES
+from .accuracy import BICUBIC, CLEAN, INPUT, Figure, Quality, Score
+from .chart import parity_chart
+from .latency import Timing
+from .markup import Cell, details, number, paragraph, table, verdict_cell
+from .size import Size
+from .trials import Trial
+from .verification import Verification
+
+_PARITY = (
+    "Each file restores the same degraded faces as its reference, one at a time, and passes when its worst face stays "
+    "within every limit. Residual SNR sets what the restorer changes against the error of the copy: PSNR alone "
+    "flatters a copy that changes little. Identity drift is 1 − cosine between the embeddings of the two results."
+)
+_QUALITY = (
+    "Against the clean original, mean over faces ± standard error. “input” is what every restorer is given: the "
+    "degraded face, enlarged by bicubic interpolation. “bicubic” is the clean face that lost only resolution, by the "
+    "same factor: nobody has that picture, it shows what removing blur, noise and JPEG perfectly would give."
+)
+_LATENCY = (
+    "Median and 90th percentile of single calls, one face each, candidates taken in turn in a shuffled order. The "
+    "ratio is to the student in PyTorch, round by round. A server's processor is not a phone's: trust the ratios."
+)
+_VERIFICATION = (
+    "People with two photographs: one stays clean, the other is degraded and restored. Rank 1 is the share found first "
+    "among all people; TAR the share accepted at the given false accept rate; “clean” is the ceiling."
+)
+
+
+def parity_section(trials: Sequence[Trial]) -> list[str]:
+    """Explain, plot and tabulate the trials."""
+    if not trials:
+        return []
+    head = ["precision", "PSNR, at least", "difference, at most", "identity drift, at most", "why"]
+    limits = [
+        [
+            Cell(name), number(limit.min_psnr_db, "{:g} dB"), number(limit.max_abs, "{:g}"),
+            number(limit.max_identity_drift, "{:g}"), Cell(limit.reason, "prose"),
+        ]
+        for name, limit in TOLERANCES.items()
+    ]  # fmt: skip
+    return [
+        paragraph(_PARITY),
+        parity_chart(trials),
+        paragraph(
+            "A dot is a face, the tick its limit; from 160 dB on, two results are practically identical.", "caption"
+        ),
+        _trial_table(trials),
+        details("The tolerances, and why", table("Tolerances", head, limits)),
+        details("Every face of every candidate", _face_table(trials)),
+    ]
+
+
+def quality_section(quality: Quality | None) -> list[str]:
+    """Explain and tabulate the validation scores, one table a metric."""
+    if quality is None or not quality.scores:
+        return []
+    who = "" if quality.people is None else f" of {quality.people} people"
+    parts = [paragraph(_QUALITY), paragraph(f"{quality.scores[0].faces} faces{who}.")]
+    parts.append(_score_table("PSNR, dB", quality, lambda score: score.psnr_db, "{:.2f}"))
+    parts.append(_score_table("Gain over the input, dB", quality, lambda score: score.gain_db, "{:+.2f}"))
+    parts.append(_score_table("SSIM", quality, lambda score: score.ssim, "{:.3f}"))
+    if any(score.cosine for score in quality.scores):
+        parts.append(
+            _score_table("Identity: the judge's cosine to the original", quality, lambda s: s.cosine, "{:.3f}")
+        )
+    if quality.verification:
+        parts += [paragraph(_VERIFICATION), _verification_table(quality.verification)]
+    return parts
+
+
+def latency_section(timings: Sequence[Timing]) -> list[str]:
+    """Explain and tabulate the timings, one table a face size and number of threads."""
+    if not timings:
+        return []
+    groups: dict[tuple[int, int], list[Timing]] = {}
+    for timing in timings:
+        groups.setdefault((timing.size, timing.threads), []).append(timing)
+    return [paragraph(_LATENCY), *(_timing_table(*key, group) for key, group in groups.items())]
+
+
+def size_section(sizes: Sequence[Size]) -> list[str]:
+    """Tabulate bytes, and parameters and multiply-accumulates of the checkpoints."""
+    if not sizes:
+        return []
+    sides = sorted({side for size in sizes for side in size.macs})
+    largest = max(size.bytes for size in sizes)
+    rows = [
+        [
+            Cell(size.label), Cell(f"{size.bytes / 1e6:.2f} MB", "number", size.bytes / largest),
+            number(None if size.parameters is None else size.parameters / 1e6, "{:.2f} M"),
+            *(number(size.macs[side] / 1e9 if side in size.macs else None, "{:.2f} G") for side in sides),
+        ]
+        for size in sizes
+    ]  # fmt: skip
+    head = ["file", "bytes", "parameters", *(f"MACs at {side}" for side in sides)]
+    explained = "1 MB is a million bytes. MACs count convolutions and matrix products for one face."
+    return [paragraph(explained), table("Sizes", head, rows)]
+
+
+def _trial_table(trials: Sequence[Trial]) -> str:
+    head = [
+        "candidate", "verdict", "PSNR", "limit", "residual SNR", "largest difference", "identity drift", "worst face",
+        "run by",
+    ]  # fmt: skip
+    return table("Parity: the worst face of each candidate", head, [_trial_row(trial) for trial in trials])
+
+
+def _trial_row(trial: Trial) -> list[Cell]:
+    report, limit = trial.report, trial.tolerance
+    wanted = number(None if limit is None else limit.min_psnr_db, "{:g} dB", "dim", absent="none")
+    where = Cell(f"{trial.engine} on {trial.device}" if trial.engine else "did not run", "dim")
+    if report is None:
+        empty = [Cell("–", "number")] * 3
+        return [Cell(trial.label), verdict_cell("fail"), empty[0], wanted, *empty, Cell(trial.error, "prose"), where]
+    return [
+        Cell(trial.label),
+        verdict_cell(trial.verdict),
+        number(report.min_psnr_db, "{:.1f} dB"),
+        wanted,
+        number(report.min_residual_snr_db, "{:.1f} dB"),
+        number(report.max_abs, "{:.2g}"),
+        number(report.max_identity_drift, "{:.4f}", absent="not measured"),
+        Cell(": ".join(filter(None, (report.worst.name, report.worst.problem)))),
+        where,
+    ]
+
+
+def _face_table(trials: Sequence[Trial]) -> str:
+    reports = [trial.report for trial in trials if trial.report is not None]
+    names = list(dict.fromkeys(row.name for report in reports for row in report.rows))
+    columns = [{row.name: row for row in report.rows} for report in reports]
+    rows = [
+        [Cell(name), *(number(rows[name].psnr_db if name in rows else None, "{:.1f}") for rows in columns)]
+        for name in names
+    ]
+    return table("PSNR of every face, dB", ["face", *(report.candidate for report in reports)], rows)
+
+
+def _score_table(caption: str, quality: Quality, pick: Callable[[Score], Figure | None], pattern: str) -> str:
+    """Methods down, levels across; the best honest method of a level stands out (bicubic has seen the clean face)."""
+    levels = list(dict.fromkeys(score.level for score in quality.scores))
+    methods = list(dict.fromkeys(score.method for score in quality.scores))
+    figures = {(score.method, score.level): pick(score) for score in quality.scores}
+    rows = []
+    for method in methods:
+        cells = [Cell(method)]
+        for level in levels:
+            own = figures.get((method, level))
+            rivals = [found.mean for name in methods if name != BICUBIC and (found := figures.get((name, level)))]
+            kind = "dim" if method == BICUBIC else "best" if own is not None and own.mean >= max(rivals) else ""
+            cells.append(_figure_cell(own, pattern, kind))
+        rows.append(cells)
+    if caption.startswith("Gain"):
+        rows = [row for row in rows if row[0].text != INPUT]
+    return table(caption, ["method", *levels], rows)
+
+
+def _figure_cell(figure: Figure | None, pattern: str, kind: str) -> Cell:
+    if figure is None:
+        return number(None, pattern)
+    error = "" if figure.error is None else f" ± {pattern.replace('+', '').format(figure.error)}"
+    return Cell(pattern.format(figure.mean) + error, f"number {kind}".strip())
+
+
+def _verification_table(verification: Sequence[Verification]) -> str:
+    rows = [
+        [
+            Cell(found.level), Cell(found.method, "dim" if found.method in (CLEAN, BICUBIC) else ""),
+            number(100 * found.rank1, "{:.1f} %"), number(100 * found.tar, "{:.1f} %"),
+            number(100 * found.far, "{:.1f} %", "dim"), number(found.genuine_cosine, "{:.3f}"),
+            number(found.people, "{:d}"),
+        ]
+        for found in verification
+    ]  # fmt: skip
+    head = ["level", "probe", "rank 1", "TAR", "at FAR", "genuine cosine", "people"]
+    return table("Verification by the judge", head, rows)
+
+
+def _timing_table(size: int, threads: int, timings: Sequence[Timing]) -> str:
+    slowest = max((timing.median_ms or 0.0 for timing in timings), default=0.0) or 1.0
+    rows = []
+    for timing in timings:
+        if timing.median_ms is None:
+            rows.append(
+                [
+                    Cell(timing.label),
+                    Cell(timing.error, "prose"),
+                    *[Cell("–", "number")] * 3,
+                    Cell("did not run", "dim"),
+                ]
+            )
+            continue
+        rows.append([
+            Cell(timing.label), Cell(f"{timing.median_ms:.1f} ms", "number", timing.median_ms / slowest),
+            number(timing.p90_ms, "{:.1f} ms"), number(timing.ratio, "{:.2f} ×"), number(timing.rounds, "{:d}", "dim"),
+            Cell(f"{timing.engine} on {timing.device}", "dim"),
+        ])  # fmt: skip
+    caption = f"One face of {size} × {size}, {threads} thread{'s' if threads > 1 else ''}"
+    return table(caption, ["candidate", "median", "90 %", "ratio", "rounds", "run by"], rows)
