@@ -1,0 +1,167 @@
+"""What the TFLite operators share while a graph is written: tensors, shapes, precision, scales."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from ai_edge_litert import schema_py_generated as schema
+from numpy.typing import NDArray
+from torch import fx, nn
+
+from ..runtime.errors import ExportError
+from .deploy_graph import describe, module_of
+from .quantise import Quantization, spread
+from .tflite_builder import TFLiteBuilder
+
+# Lowest versions that know the use made of each operator, in float and in int8.
+_VERSIONS = {
+    "ADD": (1, 2),
+    "CONV_2D": (1, 3),
+    "DEPTHWISE_CONV_2D": (1, 3),
+    "DEPTH_TO_SPACE": (1, 2),
+    "FULLY_CONNECTED": (1, 4),
+    "LEAKY_RELU": (1, 1),
+    "MAX_POOL_2D": (1, 2),
+    "MINIMUM": (1, 2),
+    "PAD": (1, 2),
+    "PRELU": (1, 1),
+    "RELU": (1, 2),
+    "RESHAPE": (1, 1),
+    "RESIZE_BILINEAR": (3, 3),  # 3 is the first with half-pixel centres
+    "SOFTMAX": (1, 2),
+}
+# One scale on both sides: the kernels move or mix levels as they are.
+_KEEPS_SCALE = (nn.Upsample, nn.PixelShuffle, nn.MaxPool2d)
+
+
+@dataclass(frozen=True)
+class Shape:
+    """A tensor's shape in TFLite's order.
+
+    Args:
+        sizes: (N, H, W, C), or (N, C) where there are no rows and columns.
+        signature: the same with -1 for dimensions that the caller may change.
+    """
+
+    sizes: tuple[int, ...]
+    signature: tuple[int, ...]
+
+
+@dataclass
+class Lowering:
+    """A graph that is being written.
+
+    Args:
+        graph: the network.
+        builder: what it is written to.
+        shapes: of every node's output.
+        precision: `fp32`, `fp16` (stored so, computed in float32) or `int8`.
+        scales: of every node's output for int8; empty otherwise.
+        tensors: of the nodes already written; a node fused into another shares its tensor.
+        fused: activations already computed by the operator before them.
+        flattened: (C, H, W) of the image that a node's vector was made from.
+    """
+
+    graph: fx.GraphModule
+    builder: TFLiteBuilder
+    shapes: Mapping[fx.Node, Shape]
+    precision: str
+    scales: Mapping[fx.Node, Quantization]
+    tensors: dict[fx.Node, int] = field(default_factory=dict)
+    fused: set[fx.Node] = field(default_factory=set)
+    flattened: dict[fx.Node, tuple[int, int, int]] = field(default_factory=dict)
+
+    @property
+    def is_int8(self) -> bool:
+        """Whether activations are levels."""
+        return self.precision == "int8"
+
+    def add_output(self, node: fx.Node, suffix: str = "", shape: Shape | None = None) -> int:
+        """Add the tensor that a node computes (or, with a suffix, one on the way to it)."""
+        shape = shape or self.shapes[node]
+        dtype = np.int8 if self.is_int8 else np.float32
+        signature = shape.signature if -1 in shape.signature else None
+        return self.builder.tensor(node.name + suffix, shape.sizes, dtype, self.scales.get(node), signature)
+
+    def add_weights(self, name: str, values: NDArray[np.float32]) -> int:
+        """Add float weights, for fp16 in half precision with the operator that widens them."""
+        if self.precision != "fp16":
+            return self.builder.constant(name, values)
+        with np.errstate(over="ignore"):  # said below, with a name
+            half = values.astype(np.float16)
+        if not np.isfinite(half).all():
+            raise ExportError("weights within float16, below 65504", f"{np.abs(values).max():g} in {name}", "use fp32")
+        stored = self.builder.constant(f"{name}_fp16", half)
+        widened = self.builder.tensor(name, values.shape, np.float32)
+        self.builder.operator("DEQUANTIZE", 3, [stored], [widened])
+        return widened
+
+    def compute(self, node: fx.Node, name: str, inputs: Sequence[int], options: Any | None = None) -> None:
+        """Append the operator that computes a node."""
+        output = self.add_output(node)
+        self.append(name, inputs, output, options)
+        self.tensors[node] = output
+
+    def append(self, name: str, inputs: Sequence[int], output: int, options: Any | None = None) -> None:
+        """Append an operator that writes to a tensor."""
+        self.builder.operator(name, _VERSIONS[name][self.is_int8], inputs, [output], options)
+
+    def input_of(self, node: fx.Node) -> int:
+        """The tensor of a node's first input."""
+        return self.tensors[node.all_input_nodes[0]]
+
+    def fuse_activation(self, node: fx.Node) -> int:
+        """Take over the ReLU that alone reads a node, where there is one, and return TFLite's number for it."""
+        user = activation_after(self.graph, node)
+        if user is None or (self.is_int8 and is_unit_clamp(user)):
+            return schema.ActivationFunctionType.NONE
+        self.fused.add(user)
+        return schema.ActivationFunctionType.RELU
+
+    def refuse(self, node: fx.Node, expected: str, fix: str = "") -> ExportError:
+        """The error for a node that cannot be written."""
+        return ExportError(expected, describe(self.graph, node), fix)
+
+
+def is_unit_clamp(node: fx.Node) -> bool:
+    """Whether a node clamps to [0, 1]."""
+    return node.target is torch.clamp and tuple(node.args[1:]) == (0.0, 1.0) and not node.kwargs
+
+
+def activation_after(graph: fx.GraphModule, node: fx.Node) -> fx.Node | None:
+    """The ReLU or unit clamp that is the only reader of a node."""
+    if len(node.users) != 1:
+        return None
+    user = next(iter(node.users))
+    return user if is_unit_clamp(user) or isinstance(module_of(graph, user), nn.ReLU) else None
+
+
+def assign_scales(graph: fx.GraphModule, ranges: Mapping[str, tuple[float, float]]) -> dict[fx.Node, Quantization]:
+    """Give every node its int8 scale and zero point.
+
+    An output that is clamped to [0, 1] gets just these as its range: the levels end where the clamp does, and the
+    addition before it already saturates there.
+
+    Args:
+        graph: the network.
+        ranges: low and high of every node's output, by name.
+
+    Raises:
+        ExportError: a node without a range.
+    """
+    nodes = [node for node in graph.graph.nodes if node.op != "output"]
+    missing = [node.name for node in nodes if node.name not in ranges]
+    if missing:
+        raise ExportError("a range of every node", f"none of {', '.join(missing[:5])}", "measure ranges on this graph")
+    scales: dict[fx.Node, Quantization] = {}
+    for node in nodes:
+        if isinstance(module_of(graph, node), _KEEPS_SCALE):
+            scales[node] = scales[node.all_input_nodes[0]]
+            continue
+        decisive = activation_after(graph, node) or node
+        scales[node] = spread(*((0.0, 1.0) if is_unit_clamp(decisive) else ranges[decisive.name]))
+    return scales
