@@ -1,14 +1,15 @@
 """Degradations for training: a whole batch at once, on the device, from a seed.
 
 Every resampling step is a matrix, so that faces with different blur and scale share one batched multiplication:
-`small = D face D^T` with D = shrink x blur, and `aged = U small U^T` with U = bicubic enlargement. The small faces sit in the
-top-left corner of a common square; JPEG works on its 8 x 8 blocks. The ranges are the grid's (`runtime/faces/degrade.py`).
+`small = D face D^T` with D = shrink x blur, and `aged = U small U^T` with U = bicubic enlargement. The small faces
+sit in the top-left corner of a common square; JPEG works on its 8 x 8 blocks. The ranges are the grid's, from
+`runtime/faces/degrade.py`.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,12 +22,14 @@ from ..runtime.faces.degrade import LEVELS, Level, bicubic_weights
 
 # ITU-T T.81, annex K: the tables that every encoder scales by its quality setting.
 _LUMA_TABLE = (
-    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
-    18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112,
-    100, 103, 99,
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55,
+    14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51, 87, 80, 62,
+    18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92,
+    49, 64, 78, 87, 103, 121, 120, 101, 72, 92, 95, 98, 112, 100, 103, 99,
 )  # fmt: skip
 _CHROMA_TABLE = (
-    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99, 24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99,
+    17, 18, 24, 47, 99, 99, 99, 99, 18, 21, 26, 66, 99, 99, 99, 99,
+    24, 26, 56, 99, 99, 99, 99, 99, 47, 66, 99, 99, 99, 99, 99, 99,
     *(99,) * 32,
 )  # fmt: skip
 # ITU-R BT.601, full range, as JFIF prescribes.
@@ -70,8 +73,8 @@ def age(faces: Tensor, ageing: Ageing, generator: torch.Generator) -> tuple[Tens
     weights = torch.tensor([ageing.mix[name] for name in names])
     drawn = torch.multinomial(weights, len(faces), replacement=True, generator=generator).tolist()
     aged = _degrade(_fade(target, ageing.faded, generator), [LEVELS[names[index]] for index in drawn], generator)
-    clean = _coin(len(faces), ageing.clean, generator, faces)
-    return torch.where(clean, target, aged), target
+    untouched = (torch.rand(len(faces), generator=generator) < ageing.clean).nonzero()[:, 0].to(faces.device)
+    return aged.index_copy(0, untouched, target[untouched]), target
 
 
 def _degrade(faces: Tensor, levels: list[Level], generator: torch.Generator) -> Tensor:
@@ -84,7 +87,9 @@ def _degrade(faces: Tensor, levels: list[Level], generator: torch.Generator) -> 
         noise.append(_between(level.noise, u_noise) / 255)
         quality.append(_between(level.jpeg, u_jpeg) if level.jpeg is not None else math.inf)
     square = _BLOCK * math.ceil(max(sides) / _BLOCK)
-    shrink = [_shrink_matrix(size, side, sigma, level.bicubic) for level, side, sigma in zip(levels, sides, blur, strict=True)]
+    shrink = [
+        _shrink_matrix(size, side, sigma, level.bicubic) for level, side, sigma in zip(levels, sides, blur, strict=True)
+    ]
     down = _stack(shrink, square, size, device)
     small = down @ faces @ down.mT
     spread = torch.randn(small.shape, generator=generator).to(device)
@@ -101,7 +106,7 @@ def _between(limits: tuple[float, float], share: float) -> float:
 
 def _quantise(faces: Tensor) -> Tensor:
     """Round to the 256 levels of a file; each step of the real path passes through uint8."""
-    return (faces.clamp(0, 1) * 255).round() / 255
+    return faces.clamp(0, 1).mul_(255).round_().div_(255)
 
 
 def _shrink_matrix(size: int, side: int, sigma: float, bicubic: bool) -> Tensor:  # noqa: FBT001 - a column of the grid
@@ -164,7 +169,7 @@ def _edge_pad(small: Tensor, sides: list[int]) -> Tensor:
 
 
 def _jpeg(faces: Tensor, quality: Tensor) -> Tensor:
-    """Quantise faces (N, 3, P, P) in [0, 1] as a baseline JPEG file with halved chroma would; infinite quality: unchanged."""
+    """Quantise faces (N, 3, P, P) in [0, 1] as a baseline JPEG file with halved chroma does; infinite quality: not."""
     matrix = torch.tensor(_TO_YCBCR, device=faces.device)
     pixels = torch.einsum("rc,nchw->nrhw", matrix, faces * 255)
     luma = _quantise_blocks(pixels[:, :1] - 128, _LUMA_TABLE, quality) + 128
@@ -194,21 +199,32 @@ def _dct_matrix(device: torch.device) -> Tensor:
     return torch.from_numpy(matrix).float().to(device)
 
 
-def _coin(count: int, share: float, generator: torch.Generator, like: Tensor) -> Tensor:
-    return (torch.rand(count, generator=generator) < share).to(like.device)[:, None, None, None]
+def _some(faces: Tensor, share: float, generator: torch.Generator, change: Callable[[Tensor], Tensor]) -> Tensor:
+    """Change a random share of the faces; only those drawn cost anything."""
+    drawn = (torch.rand(len(faces), generator=generator) < share).nonzero()[:, 0].to(faces.device)
+    return faces if len(drawn) == 0 else faces.index_copy(0, drawn, change(faces[drawn]))
 
 
 def _tone(faces: Tensor, ageing: Ageing, generator: torch.Generator) -> Tensor:
     """Turn some faces grey and some sepia: a restorer must keep the tone that it is given."""
     luma = torch.tensor(_TO_YCBCR[0], device=faces.device)
-    grey = torch.einsum("c,nchw->nhw", luma, faces)[:, None].expand_as(faces)
-    sepia = torch.einsum("rc,nchw->nrhw", torch.tensor(_SEPIA, device=faces.device), faces).clamp(0, 1)
-    toned = torch.where(_coin(len(faces), ageing.grey, generator, faces), grey, faces)
-    return torch.where(_coin(len(faces), ageing.sepia, generator, faces), sepia, toned)
+    brown = torch.tensor(_SEPIA, device=faces.device)
+    faces = _some(
+        faces,
+        ageing.grey,
+        generator,
+        lambda chosen: torch.einsum("c,nchw->nhw", luma, chosen)[:, None].expand_as(chosen),
+    )
+    return _some(
+        faces, ageing.sepia, generator, lambda chosen: torch.einsum("rc,nchw->nrhw", brown, chosen).clamp(0, 1)
+    )
 
 
 def _fade(faces: Tensor, share: float, generator: torch.Generator) -> Tensor:
     """Compress the contrast of some faces towards a lifted black and a dulled white."""
-    black, white = torch.rand(2, len(faces), generator=generator).to(faces.device)[..., None, None, None]
-    faded = 0.15 * black + faces * (1 - 0.15 * black - 0.2 * white)
-    return torch.where(_coin(len(faces), share, generator, faces), faded, faces)
+
+    def change(chosen: Tensor) -> Tensor:
+        black, white = torch.rand(2, len(chosen), generator=generator).to(chosen.device)[..., None, None, None]
+        return 0.15 * black + chosen * (1 - 0.15 * black - 0.2 * white)
+
+    return _some(faces, share, generator, change)

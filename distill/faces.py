@@ -1,7 +1,7 @@
-"""Data sets of aligned crops: made once from photographs and a manifest, split by person, kept in memory as uint8.
+"""Data sets of aligned crops: made once from photographs, split by person, kept in memory as uint8.
 
-`python -m pocketface.distill.faces --photos FOLDER --output CROPS` reads `FOLDER/manifest.csv` (columns `file`, `group`,
-`identity`, `licence`, `landmarks5` as ten numbers) and writes PNG crops and `crops.csv`.
+`python -m pocketface.distill.faces --photos FOLDER --output CROPS` reads `FOLDER/manifest.csv`
+(columns `file`, `group`, `identity`, `licence`, and `landmarks5` as ten numbers) and writes PNG crops and `crops.csv`.
 """
 
 from __future__ import annotations
@@ -85,10 +85,9 @@ def prepare_crops(
             if native < least_px:
                 continue
             image = read_rgb(photos / row["file"])
-            crop = Crop(
-                f"{len(crops):05d}.png", row["identity"], split_of(row["identity"], (eighths or {}).get(row["group"], 1)),
-                row["group"], row["licence"], round(native, 1),
-            )  # fmt: skip
+            split = split_of(row["identity"], (eighths or {}).get(row["group"], 1))
+            name = f"{len(crops):05d}.png"
+            crop = Crop(name, row["identity"], split, row["group"], row["licence"], round(native, 1))
             cv2.imwrite(str(folder / crop.file), cv2.cvtColor(align_face(image, matrix, size), cv2.COLOR_RGB2BGR))
             crops.append(crop)
         if not crops:
@@ -103,11 +102,17 @@ def read_crops(folder: Path, split: Split | None = None) -> list[Crop]:
     Raises:
         InputError: no table, or no crop on that side.
     """
-    known = {field.name for field in fields(Crop)}
-    rows = _read_table(folder / CROPS_TABLE, tuple(sorted(known)))
+    columns = [field.name for field in fields(Crop)]
     crops = [
-        Crop(**{key: float(value) if key == "native_px" else value for key, value in row.items() if key in known})  # pyright: ignore[reportArgumentType] - the table's columns are the fields
-        for row in rows
+        Crop(
+            row["file"],
+            row["identity"],
+            "train" if row["split"] == "train" else "validation",
+            row["group"],
+            row["licence"],
+            float(row["native_px"]),
+        )
+        for row in _read_table(folder / CROPS_TABLE, columns)
     ]
     chosen = [crop for crop in crops if split in (None, crop.split)]
     if not chosen:

@@ -136,7 +136,7 @@ def shipped_recipes() -> list[str]:
     return sorted(entry.name.removesuffix(".toml") for entry in folder.iterdir() if entry.name.endswith(".toml"))
 
 
-def build(kind: Any, value: Any, place: str) -> Any:  # noqa: ANN401 - any annotation, any TOML value
+def build(kind: Any, value: Any, place: str) -> Any:
     """Build a value of an annotated type from TOML values; `place` names it in errors."""
     if dataclasses.is_dataclass(kind):
         return _build_dataclass(typing.cast("type[Any]", kind), value, place)
@@ -152,7 +152,7 @@ def build(kind: Any, value: Any, place: str) -> Any:  # noqa: ANN401 - any annot
     return float(_of((int, float), value, place)) if kind is float else _of(kind, value, place)
 
 
-def _build_dataclass(kind: type[Any], value: Any, place: str) -> Any:  # noqa: ANN401
+def _build_dataclass(kind: type[Any], value: Any, place: str) -> Any:
     hints = typing.get_type_hints(kind)
     given = _of(dict, value, place)
     unknown = sorted(set(given) - set(hints))
@@ -169,7 +169,7 @@ def _build_dataclass(kind: type[Any], value: Any, place: str) -> Any:  # noqa: A
     return kind(**{key: build(hints[key], item, f"{place}.{key}") for key, item in given.items()})
 
 
-def _of(kind: type[Any] | tuple[type[Any], ...], value: Any, place: str) -> Any:  # noqa: ANN401
+def _of(kind: type[Any] | tuple[type[Any], ...], value: Any, place: str) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         wanted = " or ".join(k.__name__ for k in kind) if isinstance(kind, tuple) else kind.__name__
         raise RecipeError(f"{place} of type {wanted}", f"{type(value).__name__} {value!r}")
@@ -185,7 +185,9 @@ def _check(recipe: Recipe) -> None:
         _require(min(stage.steps, stage.batch, stage.crop) > 0, f"{here} with positive numbers", str(stage))
         _require(len(stage.rate) == 2, f"{here}.rate of two numbers", str(stage.rate))
     unknown = sorted(set(recipe.ageing.mix) - set(LEVELS))
-    _require(not unknown and bool(recipe.ageing.mix), f"ageing.mix among {', '.join(LEVELS)}", ", ".join(unknown) or "none")
+    _require(
+        not unknown and bool(recipe.ageing.mix), f"ageing.mix among {', '.join(LEVELS)}", ", ".join(unknown) or "none"
+    )
     _require(recipe.model.preset in STUDENT_PRESETS, f"a preset of {', '.join(STUDENT_PRESETS)}", recipe.model.preset)
     _require(bool(recipe.teacher) or not recipe.wants("teacher"), "a teacher for the term 'teacher'", "none")
 

@@ -1,7 +1,7 @@
 """The training loop: schedules, the averaged weights that ship, exact resume and a log of JSON lines.
 
-Everything drawn in a step depends on the recipe's seed and the step's number alone, so that a run killed at any moment and
-resumed from its last state takes the same steps as one that was left alone.
+Everything drawn in a step depends on the recipe's seed and the step's number alone, so that a run killed at any moment
+and resumed from its last state takes the same steps as one that was left alone.
 """
 
 from __future__ import annotations
@@ -172,5 +172,5 @@ def _describe(recipe: Recipe) -> str:
     return json.dumps(dataclasses.asdict(recipe), sort_keys=True)
 
 
-def _inner(model: Any) -> nn.Module:  # noqa: ANN401 - Fabric's wrapper forwards attributes dynamically
+def _inner(model: Any) -> nn.Module:
     return model.module

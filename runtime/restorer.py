@@ -81,6 +81,8 @@ def check_faces(faces: Faces, info: RestorerInfo | None = None) -> Faces:
 
 def _check_size(size: int, info: RestorerInfo) -> None:
     if info.size is not None and size != info.size:
-        raise ContractError(f"faces of {info.size} x {info.size} for {info.name}", f"{size} x {size}", "align to that size")
+        raise ContractError(
+            f"faces of {info.size} x {info.size} for {info.name}", f"{size} x {size}", "align to that size"
+        )
     if size % info.multiple:
         raise ContractError(f"a side divisible by {info.multiple} for {info.name}", str(size), "align to such a size")

@@ -1,15 +1,15 @@
 """Five-point alignment: landmarks -> similarity transform -> aligned crop.
 
 Convention: points are (x, y) in pixels, origin at the centre of the top-left pixel; matrices are (2, 3) float64 and map
-source pixels to crop pixels; images are (H, W, 3) and landmarks run left eye, right eye, nose tip, left mouth corner, right
-mouth corner, where left is the picture's left.
+source pixels to crop pixels; images are (H, W, 3) and landmarks run left eye, right eye, nose tip, left mouth corner,
+right mouth corner, where left is the picture's left.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import TypeAlias, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -19,6 +19,7 @@ from ..errors import ContractError
 
 Points: TypeAlias = NDArray[np.float64]
 Matrix: TypeAlias = NDArray[np.float64]
+Pixel = TypeVar("Pixel", bound=np.generic)
 
 # Beyond this the supersampled crop would cost more than it shows.
 _MAX_SUPERSAMPLING = 16
@@ -128,7 +129,9 @@ def scale_of(matrix: Matrix) -> float:
     return math.hypot(matrix[0, 0], matrix[1, 0])
 
 
-def align_face(image: NDArray[np.generic], matrix: Matrix, width: int, height: int | None = None) -> NDArray[np.generic]:
+def align_face(
+    image: NDArray[Pixel], matrix: Matrix, width: int, height: int | None = None
+) -> NDArray[Pixel]:
     """Resample the aligned crop out of a photograph.
 
     Where the crop shrinks the photograph it is rendered larger first and averaged down, so that fine texture does not
@@ -150,4 +153,6 @@ def align_face(image: NDArray[np.generic], matrix: Matrix, width: int, height: i
     crop = cv2.warpAffine(
         image, larger, (width * factor, height * factor), flags=interpolation, borderMode=cv2.BORDER_REFLECT_101
     )
-    return crop if factor == 1 else cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA)
+    if factor > 1:
+        crop = cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA)
+    return cast("NDArray[Pixel]", crop)  # OpenCV keeps the type of its input; its stubs do not say so

@@ -15,7 +15,8 @@ def activation() -> nn.PReLU:
     return nn.PReLU(num_parameters=1, init=0.1)
 
 
-def _shrink(conv: nn.Conv2d, gain: float = _BRANCH_GAIN) -> nn.Conv2d:
+def shrink(conv: nn.Conv2d, gain: float) -> nn.Conv2d:
+    """Scale a convolution's first weights by `gain` and begin without a bias."""
     with torch.no_grad():
         conv.weight.mul_(gain)
         if conv.bias is not None:
@@ -38,7 +39,7 @@ class InvertedResidual(nn.Module):
         self.act1 = activation()
         self.conv_dw = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
         self.act2 = activation()
-        self.conv_pwl = _shrink(nn.Conv2d(hidden, channels, 1), 3 * _BRANCH_GAIN)
+        self.conv_pwl = shrink(nn.Conv2d(hidden, channels, 1), 3 * _BRANCH_GAIN)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x plus what the branch adds."""
@@ -74,7 +75,7 @@ class SpatialAttention(nn.Module):
 
 
 class AttentiveResidual(nn.Module):
-    """Two 3x3 convolutions with channel and spatial attention, optionally modulated by an embedding, added to the input.
+    """Two 3x3 convolutions with attention, optionally modulated by an embedding, added to the input.
 
     Args:
         channels: C of input and output.
@@ -89,7 +90,7 @@ class AttentiveResidual(nn.Module):
         if self.modulation is not None:  # starts as the identity: scale 1, shift 0
             nn.init.zeros_(self.modulation.weight)
             nn.init.zeros_(self.modulation.bias)
-        self.conv2 = _shrink(nn.Conv2d(channels, channels, 3, padding=1), 4 * _BRANCH_GAIN)
+        self.conv2 = shrink(nn.Conv2d(channels, channels, 3, padding=1), 4 * _BRANCH_GAIN)
         self.se = SqueezeExcite(channels)
         self.sa = SpatialAttention()
 

@@ -123,7 +123,9 @@ def _storable(key: str, value: Tensor, *, half: bool) -> Tensor:
     if half and value.is_floating_point():
         value = value.half()
     if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-        raise CheckpointError(f"finite weights of type {value.dtype}", f"inf or NaN in {key}", "train again, or store float32")
+        raise CheckpointError(
+            f"finite weights of type {value.dtype}", f"inf or NaN in {key}", "train again, or store float32"
+        )
     return value.contiguous()
 
 
@@ -139,7 +141,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     if metadata.get("format") != FORMAT:
         raise CheckpointError(f"the format {FORMAT}", f"{metadata.get('format', 'none')} in {path}")
     if hash_tensors(state) != metadata.get("tensors_sha256"):
-        raise CheckpointError("weights that match their own hash", f"others in {path}", "the file was changed; fetch it again")
+        raise CheckpointError(
+            "weights that match their own hash", f"others in {path}", "the file was changed; fetch it again"
+        )
     return state, metadata
 
 

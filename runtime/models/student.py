@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
-import torch
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from .blocks import InvertedResidual, activation
+from .blocks import InvertedResidual, activation, shrink
 
 STEM_STRIDE = 4
 
@@ -56,9 +56,9 @@ STUDENT_PRESETS = {
 class StudentRestorer(nn.Module):
     """(N, 3, S, S) RGB in [0, 1] -> the restored faces, same shape; S divisible by `config.multiple`.
 
-    The output is the input plus a learnt residual and may overshoot [0, 1] by a little: training wants the gradient there,
-    and the backends and exported files clamp. Every stride is a convolution whose kernel is its stride, so that no engine
-    needs a padding op, and every join is an addition.
+    The output is the input plus a learnt residual and may overshoot [0, 1] by a little: training wants the gradient
+    there, and the backends and exported files clamp. Every stride is a convolution whose kernel is its stride, so that
+    no engine needs a padding op, and every join is an addition.
     """
 
     def __init__(self, config: StudentConfig | None = None) -> None:
@@ -68,7 +68,7 @@ class StudentRestorer(nn.Module):
         self.stem = nn.Conv2d(3, widths[0], STEM_STRIDE, STEM_STRIDE)
         self.encoder, self.down = nn.ModuleList(), nn.ModuleList()
         self.up, self.decoder = nn.ModuleList(), nn.ModuleList()
-        for level, (width, wider) in enumerate(zip(widths, widths[1:], strict=False)):
+        for level, (width, wider) in enumerate(pairwise(widths)):
             self.encoder.append(_stage(width, self.config.encoder_blocks[level], expansion))
             self.down.append(nn.Conv2d(width, wider, 2, 2))
             self.up.append(nn.Sequential(nn.Conv2d(wider, width, 1), _upsample()))
@@ -77,10 +77,9 @@ class StudentRestorer(nn.Module):
         self.tail = nn.Sequential(
             nn.Conv2d(widths[0], widths[0], 3, padding=1, groups=widths[0]),
             activation(),
-            nn.Conv2d(widths[0], 3 * STEM_STRIDE**2, 1),
+            _near_zero(nn.Conv2d(widths[0], 3 * STEM_STRIDE**2, 1)),
             nn.PixelShuffle(STEM_STRIDE),
         )
-        _start_as_identity(self.tail[2])
 
     def forward(self, x: Tensor) -> Tensor:
         """Restore a batch of faces."""
@@ -103,9 +102,6 @@ def _upsample() -> nn.Upsample:
     return nn.Upsample(scale_factor=2, mode="bilinear", align_corners=False)
 
 
-def _start_as_identity(conv: nn.Module) -> None:
+def _near_zero(conv: nn.Conv2d) -> nn.Conv2d:
     """Begin close to "output = input", but not exactly: exact zeros leave the body without a gradient."""
-    if isinstance(conv, nn.Conv2d) and conv.bias is not None:
-        with torch.no_grad():
-            conv.weight.mul_(0.1)
-            conv.bias.zero_()
+    return shrink(conv, 0.1)

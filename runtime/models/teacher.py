@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
-from .blocks import AttentiveResidual
+from .blocks import AttentiveResidual, shrink
 from .identity import MobileFaceNet, MobileFaceNetConfig, faces_to_identity_crops
 
 
@@ -61,18 +62,14 @@ class TeacherRestorer(nn.Module):
         self.stem = nn.Sequential(nn.PixelUnshuffle(stride), nn.Conv2d(3 * stride**2, widths[0], 3, padding=1))
         self.encoder, self.down = nn.ModuleList(), nn.ModuleList()
         self.up, self.decoder = nn.ModuleList(), nn.ModuleList()
-        for level, (width, wider) in enumerate(zip(widths, widths[1:], strict=False)):
+        for level, (width, wider) in enumerate(pairwise(widths)):
             self.encoder.append(_Stage(width, self.config.encoder_blocks[level]))
             self.down.append(nn.Conv2d(width, wider, 2, 2))
-            self.up.append(
-                nn.Sequential(nn.Conv2d(wider, width, 1), nn.Upsample(scale_factor=2, mode="bilinear"))
-            )
+            self.up.append(nn.Sequential(nn.Conv2d(wider, width, 1), nn.Upsample(scale_factor=2, mode="bilinear")))
             self.decoder.append(_Stage(width, self.config.decoder_blocks[level], known))
         self.middle = _Stage(widths[-1], self.config.middle_blocks, known)
-        self.tail = nn.Sequential(nn.Conv2d(widths[0], 3 * stride**2, 3, padding=1), nn.PixelShuffle(stride))
-        last = self.tail[0]
-        nn.init.normal_(last.weight, std=0.005)
-        nn.init.zeros_(last.bias)
+        last = nn.Conv2d(widths[0], 3 * stride**2, 3, padding=1)
+        self.tail = nn.Sequential(shrink(last, 0.1), nn.PixelShuffle(stride))
 
     def train(self, mode: bool = True) -> TeacherRestorer:  # noqa: FBT001, FBT002 - torch's own signature
         """Switch modes; the guide's normalisation statistics are part of what it knows, so it never leaves eval."""

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from lightning_fabric import Fabric
+
+from pocketface.distill import task as task_module
+from pocketface.distill.degradations import Ageing
+from pocketface.distill.recipe import ModelRecipe, OptimiserRecipe, Recipe, Stage
+from pocketface.distill.task import RestorationTask
+from pocketface.distill.trainer import AVERAGED, LOG, STATE, Progress, Trainer, learning_rate_factor
+from pocketface.runtime.errors import CheckpointError, RecipeError
+from pocketface.runtime.models.checkpoint import load_model, save_checkpoint
+from pocketface.runtime.models.student import StudentConfig, StudentRestorer
+from pocketface.runtime.models.teacher import TeacherConfig, TeacherRestorer
+
+TINY = StudentConfig((8, 16), (1,), 1, (1,))
+STAGE = Stage(6, 2, 32, (1.0, 0.1), {"pixel": 1.0, "gradient": 0.1})
+RECIPE = Recipe(
+    ModelRecipe("student"), Ageing({"mild": 1.0, "x4": 1.0}, grey=0.2), (STAGE,), OptimiserRecipe(warmup=2), seed=5
+)
+
+
+@pytest.fixture(autouse=True)
+def tiny_student(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(task_module.STUDENT_PRESETS, "base", TINY)
+
+
+@pytest.fixture(scope="module")
+def faces() -> torch.Tensor:
+    coarse = torch.rand(5, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    smooth = torch.nn.functional.interpolate(coarse, size=(64, 64), mode="bicubic").clamp(0, 1)
+    return (smooth * 255).round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+
+
+def trained(recipe: Recipe, faces: torch.Tensor, folder: Path, until: int | None = None) -> list[Progress]:
+    seen: list[Progress] = []
+    fabric = Fabric(accelerator="cpu", devices=1)
+    Trainer(recipe, faces, folder, fabric, {"data": "made here"}).run(seen.append, save_every=2, until=until)
+    return seen
+
+
+def test_a_killed_run_goes_on_bit_for_bit(faces: torch.Tensor, tmp_path: Path) -> None:
+    whole = trained(RECIPE, faces, tmp_path / "whole")
+    begun = trained(RECIPE, faces, tmp_path / "parts", until=4)
+    resumed = trained(RECIPE, faces, tmp_path / "parts")
+    assert [(p.step, p.loss) for p in begun + resumed] == [(p.step, p.loss) for p in whole]
+    one, other = (load_model(tmp_path / run / AVERAGED)[0].state_dict() for run in ("whole", "parts"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_training_lowers_the_loss(faces: torch.Tensor, tmp_path: Path) -> None:
+    longer = dataclasses.replace(RECIPE, stages=(dataclasses.replace(STAGE, steps=60),))
+    seen = trained(longer, faces, tmp_path)
+    # Steps draw different faces and levels, so ends are compared as means of twenty.
+    assert sum(p.loss for p in seen[-20:]) < 0.97 * sum(p.loss for p in seen[:20])
+    lines = [json.loads(line) for line in (tmp_path / LOG).read_text(encoding="utf-8").splitlines()]
+    assert [line["step"] for line in lines] == list(range(1, 61))
+    assert set(lines[0]["terms"]) == {"pixel", "gradient"}
+
+
+def test_another_recipe_does_not_take_over_a_run(faces: torch.Tensor, tmp_path: Path) -> None:
+    trained(RECIPE, faces, tmp_path, until=2)
+    with pytest.raises(RecipeError, match="begun with"):
+        trained(dataclasses.replace(RECIPE, seed=6), faces, tmp_path)
+
+
+def test_a_damaged_state_is_named(faces: torch.Tensor, tmp_path: Path) -> None:
+    trained(RECIPE, faces, tmp_path, until=2)
+    state = tmp_path / STATE
+    state.write_bytes(state.read_bytes()[:1000])
+    with pytest.raises(CheckpointError, match="whole training state"):
+        trained(RECIPE, faces, tmp_path)
+
+
+def test_the_teacher_does_not_move(faces: torch.Tensor, tmp_path: Path) -> None:
+    teacher = TeacherRestorer(TeacherConfig((8, 16), (1,), 1, (1,)))
+    path = tmp_path / "teacher.safetensors"
+    save_checkpoint(path, teacher, training={})
+    recipe = dataclasses.replace(
+        RECIPE, teacher=str(path), stages=(dataclasses.replace(STAGE, crop=64, losses={"pixel": 1.0, "teacher": 1.0}),)
+    )
+    fabric = Fabric(accelerator="cpu", devices=1)
+    loop = Trainer(recipe, faces, tmp_path / "run", fabric, {})
+    frozen = loop.task.teacher
+    assert frozen is not None
+    before = {name: value.clone() for name, value in frozen.state_dict().items()}
+    loop.model.train()
+    loop.run(lambda _: None, save_every=10)
+    assert not any(module.training for module in frozen.modules())
+    assert all(torch.equal(value, before[name]) for name, value in frozen.state_dict().items())
+
+
+def test_the_guide_of_a_teacher_in_training_stays_in_eval() -> None:
+    teacher = TeacherRestorer(TeacherConfig((8, 16), (1,), 1, (1,))).train()
+    assert teacher.training
+    assert not any(module.training for module in teacher.guide.modules())
+    assert not any(weight.requires_grad for weight in teacher.guide.parameters())
+
+
+def test_identity_needs_whole_faces(faces: torch.Tensor) -> None:
+    stage = dataclasses.replace(STAGE, losses={"identity": 1.0})
+    with pytest.raises(RecipeError, match="whole faces"):
+        RestorationTask(dataclasses.replace(RECIPE, stages=(stage,)), faces)
+
+
+def test_the_rate_rises_then_falls() -> None:
+    settings = OptimiserRecipe(warmup=10)
+    assert learning_rate_factor(settings, (1.0, 0.1), 0, 0.0) == pytest.approx(0.1)
+    assert learning_rate_factor(settings, (1.0, 0.1), 50, 0.5) == pytest.approx(0.55)
+    assert learning_rate_factor(settings, (1.0, 0.1), 99, 1.0) == pytest.approx(0.1)
+
+
+def test_a_start_gives_its_weights(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    model = StudentRestorer(TINY)
+    path = tmp_path / "start.safetensors"
+    save_checkpoint(path, model, training={})
+    recipe = dataclasses.replace(RECIPE, model=ModelRecipe("student", start=str(path)))
+    assert all(
+        torch.equal(value, model.state_dict()[name])
+        for name, value in task_module.build_model(recipe).state_dict().items()
+    )
