@@ -19,7 +19,7 @@ from ..errors import ContractError
 
 Points: TypeAlias = NDArray[np.float64]
 Matrix: TypeAlias = NDArray[np.float64]
-Pixel = TypeVar("Pixel", bound=np.generic)
+Pixel = TypeVar("Pixel", np.uint8, np.uint16, np.float32)
 
 # Beyond this the supersampled crop would cost more than it shows.
 _MAX_SUPERSAMPLING = 16
@@ -121,7 +121,7 @@ def transform_points(matrix: Matrix, points: Points) -> Points:
 
 def invert(matrix: Matrix) -> Matrix:
     """Return the (2, 3) matrix that maps the other way."""
-    return cv2.invertAffineTransform(matrix)
+    return np.asarray(cv2.invertAffineTransform(matrix), np.float64)
 
 
 def scale_of(matrix: Matrix) -> float:
