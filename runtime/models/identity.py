@@ -166,7 +166,7 @@ def _normalised(matrix: NDArray[np.float64], crop: tuple[int, int], size: int) -
 
 
 class Judge(Protocol):
-    """Tells who is in a picture: aligned faces (N, 3, S, S) float32 in [0, 1], numpy, to embeddings (N, D), unit length."""
+    """Tells who is in a picture: FFHQ-aligned faces (N, 3, S, S) float32 in [0, 1] to unit embeddings (N, D), numpy."""
 
     def __call__(self, faces: NDArray[np.float32]) -> NDArray[np.float32]:
         """Embed faces; the cosine of two embeddings says how alike the people are."""
@@ -214,7 +214,7 @@ def open_judge(path: str | Path | None = None) -> IdentityJudge:
     """
     if path is not None and Path(path).suffix == ".ckpt":
         return load_xiaoccer(Path(path))
-    from .checkpoint import load_model  # noqa: PLC0415 - checkpoint imports this module to know its architectures
+    from .checkpoint import load_model  # here: checkpoint imports this module to know its architectures
 
     file = shipped_path("identity") if path in (None, "identity") else Path(path)
     network, _ = load_model(file, expect="mobilefacenet")
