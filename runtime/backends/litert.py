@@ -1,0 +1,120 @@
+"""LiteRT: runs a `.tflite` file on the CPU, with ai-edge-litert or the older tflite-runtime.
+
+The file works on (1, S, S, 3), in float32 or in 8 bits; this is the only place that knows.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import BackendError
+from ..restorer import Faces, Restorer, RestorerInfo
+from .batches import restore_in_batches
+from .tflite_file import check_tflite, read_facts
+
+# The first that is installed runs the file; the name of the engine is told in `info.engine`.
+_INTERPRETERS = {"litert": "ai_edge_litert.interpreter", "tflite_runtime": "tflite_runtime.interpreter"}
+
+
+def open(path: Path, *, device: str = "auto", threads: int | None = None) -> Restorer:  # noqa: A001 - every backend's door
+    """Open a TFLite file with one input and one output (1, S, S, 3), float32 or 8 bits.
+
+    Args:
+        path: the file.
+        device: `auto` or `cpu`.
+        threads: CPU threads; None leaves the interpreter's choice.
+
+    Raises:
+        BackendError: no interpreter is installed, it lacks the device, or the file is damaged or no restorer.
+    """
+    if device not in ("auto", "cpu"):
+        raise BackendError("device cpu for TFLite files", f"'{device}'", "use --device cpu")
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise BackendError("a readable TFLite file", f"{path}: {error.strerror}") from error
+    check_tflite(content, path)
+    engine, interpreter_class = _find_interpreter()
+    try:
+        interpreter = interpreter_class(model_content=content, num_threads=threads)
+        interpreter.allocate_tensors()
+    except (ValueError, RuntimeError) as error:
+        raise BackendError(f"a TFLite file that {engine} runs", f"{path}: {error}", "export it again") from error
+    return LiteRTRestorer(interpreter, engine, path, content)
+
+
+class LiteRTRestorer:
+    """A TFLite interpreter under the contract; it holds one face's tensors, so each thread needs its own."""
+
+    def __init__(self, interpreter: Any, engine: str, path: Path, content: bytes) -> None:
+        self._interpreter = interpreter
+        self._input = _End(interpreter.get_input_details(), path)
+        self._output = _End(interpreter.get_output_details(), path)
+        size = self._input.size
+        if self._output.size != size:
+            raise BackendError("one size in and out", f"{size} and {self._output.size} in {path}")
+        name = read_facts(content, path).get("name", path.stem)
+        self._info = RestorerInfo(name, engine, "cpu", size, size, size, hashlib.sha256(content).hexdigest())
+
+    @property
+    def info(self) -> RestorerInfo:
+        """What this restorer is."""
+        return self._info
+
+    def __call__(self, faces: Faces) -> Faces:
+        """Restore faces (N, 3, S, S), one at a time."""
+        return restore_in_batches(self._run, faces, self._info, 1)
+
+    def _run(self, faces: Faces) -> Faces:
+        self._interpreter.set_tensor(self._input.index, self._input.encode(faces.transpose(0, 2, 3, 1)))
+        self._interpreter.invoke()
+        return self._output.decode(self._interpreter.get_tensor(self._output.index)).transpose(0, 3, 1, 2)
+
+
+class _End:
+    """The input or the output of a file: its place, its size, and how values become levels."""
+
+    def __init__(self, details: list[dict[str, Any]], path: Path) -> None:
+        shapes = [tuple(int(side) for side in detail["shape"]) for detail in details]
+        size = shapes[0][1] if shapes and len(shapes[0]) == 4 else 0
+        if shapes != [(1, size, size, 3)]:
+            raise BackendError("one input and one output of shape (1, S, S, 3)", f"{shapes} in {path}")
+        self.size, self.index = size, int(details[0]["index"])
+        self._dtype = np.dtype(details[0]["dtype"])
+        scale, self._zero_point = details[0]["quantization"]
+        self._scale = np.float32(scale)
+        if self._dtype not in (np.float32, np.uint8, np.int8) or (self._dtype != np.float32 and not scale > 0):
+            raise BackendError("float32, or uint8 or int8 with a scale", f"{self._dtype}, scale {scale} in {path}")
+
+    def encode(self, values: NDArray[np.float32]) -> NDArray[np.generic]:
+        """Float values as the file takes them."""
+        if self._dtype == np.float32:
+            return np.ascontiguousarray(values)
+        limits = np.iinfo(self._dtype)
+        levels = np.rint(values / self._scale) + self._zero_point
+        return np.ascontiguousarray(np.clip(levels, limits.min, limits.max).astype(self._dtype))
+
+    def decode(self, values: NDArray[Any]) -> NDArray[np.float32]:
+        """Float values of what the file gives."""
+        if self._dtype == np.float32:
+            return values
+        return (values.astype(np.float32) - np.float32(self._zero_point)) * self._scale
+
+
+def _find_interpreter() -> tuple[str, Any]:
+    """Return the engine's name and its Interpreter class."""
+    reasons = []
+    for engine, module in _INTERPRETERS.items():
+        try:
+            return engine, importlib.import_module(module).Interpreter
+        except ImportError as error:
+            reasons.append(str(error))
+    raise BackendError(
+        "a TFLite interpreter", "; ".join(reasons), "run: pip install ai-edge-litert (or tflite-runtime)"
+    )
