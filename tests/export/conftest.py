@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import fx, nn
 
+from pocketface.export.calibration import ActivationRanges, observe_ranges
 from pocketface.export.deploy_graph import build_deploy_graph
 from pocketface.export.golden import golden_faces
 from pocketface.runtime.models.student import StudentConfig, StudentRestorer
@@ -37,3 +38,8 @@ def lively_graph(lively: StudentRestorer) -> fx.GraphModule:
 @pytest.fixture(scope="session")
 def golden() -> tuple[Faces, tuple[str, ...]]:
     return golden_faces(SIZE)
+
+
+@pytest.fixture(scope="session")
+def lively_ranges(lively_graph: fx.GraphModule, golden: tuple[Faces, tuple[str, ...]]) -> ActivationRanges:
+    return observe_ranges(lively_graph, golden[0], "the golden faces")
