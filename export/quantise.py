@@ -71,7 +71,11 @@ def per_tensor(scale: float, zero_point: int) -> Quantization:
 
 
 def quantise_layer(
-    weights: NDArray[np.float32], bias: NDArray[np.float32], axis: int, input_scale: float
+    weights: NDArray[np.float32],
+    bias: NDArray[np.float32],
+    axis: int,
+    input_scale: float,
+    limit: int = _WEIGHT_LIMIT,
 ) -> QuantizedLayer:
     """Round a convolution's weights and bias to levels.
 
@@ -80,14 +84,15 @@ def quantise_layer(
         bias: (O,).
         axis: of the output channels in `weights`.
         input_scale: of the tensor that the layer reads.
+        limit: the largest weight level; the least is its negative.
     """
     others = tuple(other for other in range(weights.ndim) if other != axis)
     reach = np.abs(weights.astype(np.float64)).max(axis=others)
     # A channel of tiny weights under a large bias would overflow int32: there the bias decides the scale.
     smallest = np.abs(bias.astype(np.float64)) / (input_scale * _BIAS_LIMIT)
-    scales = np.maximum.reduce([reach / _WEIGHT_LIMIT, smallest, np.full_like(reach, 1e-12)]).astype(np.float32)
+    scales = np.maximum.reduce([reach / limit, smallest, np.full_like(reach, 1e-12)]).astype(np.float32)
     column = scales.astype(np.float64).reshape([-1 if i == axis else 1 for i in range(weights.ndim)])
-    levels = np.clip(np.rint(weights / column), -_WEIGHT_LIMIT, _WEIGHT_LIMIT).astype(np.int8)
+    levels = np.clip(np.rint(weights / column), -limit, limit).astype(np.int8)
     bias_scales = np.float32(input_scale) * scales
     bias_levels = np.rint(bias.astype(np.float64) / bias_scales.astype(np.float64)).astype(np.int32)
     zeros = np.zeros(scales.shape, np.int64)
