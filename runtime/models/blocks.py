@@ -52,7 +52,7 @@ class SqueezeExcite(nn.Module):
     def __init__(self, channels: int, reduction: int = 8) -> None:
         super().__init__()
         self.conv_reduce = nn.Conv2d(channels, channels // reduction, 1)
-        self.act1 = nn.ReLU()
+        self.act1 = activation()  # a ReLU over so few channels can start dead
         self.conv_expand = nn.Conv2d(channels // reduction, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:

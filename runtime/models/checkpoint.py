@@ -1,7 +1,8 @@
 """Checkpoints: one safetensors file that says what it is, so that a network can be rebuilt from the file alone.
 
-The header's metadata holds `format`, `architecture`, `config` (JSON), `training` (JSON: data, licence, recipe, figures)
-and `tensors_sha256`, over the names, types, shapes and bytes of all tensors in order of name.
+The header's metadata has one entry, `pocketface`: JSON with `format`, `architecture`, `config`, `training` (data,
+licence, recipe, figures) and `tensors_sha256`, over the names, types, shapes and bytes of all tensors in order of name.
+One entry, because safetensors writes several in random order, and the same weights shall give the same file.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from .student import StudentConfig, StudentRestorer
 from .teacher import TeacherConfig, TeacherRestorer
 
 FORMAT = "pocketface-checkpoint-1"
+KEY = "pocketface"
 
 ARCHITECTURES: dict[str, tuple[type[nn.Module], type[Any]]] = {
     "student": (StudentRestorer, StudentConfig),
@@ -73,12 +75,12 @@ def save_checkpoint(path: Path, model: nn.Module, *, training: Mapping[str, obje
     metadata = {
         "format": FORMAT,
         "architecture": name,
-        "config": json.dumps(dataclasses.asdict(config), sort_keys=True),
-        "training": json.dumps(dict(training), sort_keys=True),
+        "config": dataclasses.asdict(config),
+        "training": dict(training),
         "tensors_sha256": hash_tensors(state),
     }
     with replacing_file(path) as temporary:
-        save_file(state, temporary, metadata=metadata)
+        save_file(state, temporary, metadata={KEY: json.dumps(metadata, sort_keys=True)})
         return hashlib.sha256(temporary.read_bytes()).hexdigest()
 
 
@@ -99,12 +101,10 @@ def load_model(path: Path, expect: str | None = None, device: str = "cpu") -> tu
     if architecture not in ARCHITECTURES or expect not in (None, architecture):
         raise CheckpointError(f"a checkpoint of architecture {expect or ' or '.join(ARCHITECTURES)}", architecture)
     kind, config_type = ARCHITECTURES[architecture]
-    config = json.loads(metadata["config"])
-    model = kind(_build_config(config_type, config, path))
+    model = kind(_build_config(config_type, metadata["config"], path))
     _fill(model, state, path)
-    info = CheckpointInfo(
-        architecture, config, json.loads(metadata["training"]), hashlib.sha256(path.read_bytes()).hexdigest()
-    )
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    info = CheckpointInfo(architecture, metadata["config"], metadata["training"], digest)
     return model.to(device).eval(), info
 
 
@@ -129,12 +129,12 @@ def _storable(key: str, value: Tensor, *, half: bool) -> Tensor:
     return value.contiguous()
 
 
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     if not path.is_file():
         raise CheckpointError("a checkpoint file", f"no file at {path}")
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            metadata = json.loads((file.metadata() or {}).get(KEY, "{}"))
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError("a whole safetensors file", f"{path}: {error}", "fetch or train it again") from error

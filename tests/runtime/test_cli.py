@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import argparse
+import pickle
+import types
+
+import pytest
+
+from pocketface.runtime import cli
+from pocketface.runtime.errors import ImageError
+
+
+def command(run: object) -> types.ModuleType:
+    module = types.ModuleType("command", "Do a thing.")
+    module.__dict__.update(run=run, add_arguments=lambda parser: parser.add_argument("--count", type=int, default=1))
+    return module
+
+
+def test_no_verb_shows_the_overview_and_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main([]) == 2
+    assert cli.main(["--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(verb in shown for verb in ("restore", "distill", "export", "verify", "parity", "bench"))
+
+
+def test_every_verb_has_a_summary() -> None:
+    points = {point.name for point in cli.entry_points(group=cli.GROUP)}
+    assert points == set(cli.SUMMARIES)
+
+
+def test_an_unknown_verb_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["restor"]) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_errors_on_purpose_are_one_line_and_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(_: argparse.Namespace) -> int:
+        raise ImageError("an image", "a poem", "give a photograph")
+
+    assert cli.run_command(command(fail), "pocketface thing", []) == 2
+    assert capsys.readouterr().err == "pocketface thing: expected an image, got a poem; give a photograph\n"
+
+
+def test_defects_keep_their_traceback() -> None:
+    with pytest.raises(ZeroDivisionError):
+        cli.run_command(command(lambda _: 1 // 0), "pocketface thing", [])
+
+
+def test_an_interrupt_is_quiet(capsys: pytest.CaptureFixture[str]) -> None:
+    def interrupt(_: argparse.Namespace) -> int:
+        raise KeyboardInterrupt
+
+    assert cli.run_command(command(interrupt), "pocketface thing", []) == 130
+    assert capsys.readouterr().err == "pocketface thing: interrupted\n"
+
+
+def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def missing(_: object) -> None:
+        raise ModuleNotFoundError("No module named 'torch'", name="torch")
+
+    monkeypatch.setattr(cli.EntryPoint, "load", missing)
+    assert cli.main(["distill"]) == 2
+    assert "'torch'" in (said := capsys.readouterr().err)
+    assert "pocketface[distill]" in said
+
+
+def test_errors_survive_a_process_boundary() -> None:
+    error = pickle.loads(pickle.dumps(ImageError("an image", "a poem", "stop")))  # noqa: S301 - our own bytes
+    assert (str(error), error.fix) == ("expected an image, got a poem; stop", "stop")
