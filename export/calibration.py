@@ -150,6 +150,10 @@ def degrade_for_calibration(crops: Iterator[NDArray[np.uint8]] | list[NDArray[np
 class _Observer(fx.Interpreter):
     """Shows every node's output to `observe`."""
 
+    def __init__(self, graph: fx.GraphModule) -> None:
+        super().__init__(graph)
+        self.extra_traceback = False  # errors raised here say enough in one line
+
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
         if n.op != "output":

@@ -73,7 +73,7 @@ def write_tflite(
         path: the destination.
         ranges: measured on this graph; `int8` needs them.
         image_io: `float32` in [0, 1], or `uint8` grey levels.
-        facts: more metadata, or other values for `author` and `licence`.
+        facts: more metadata, or other values for `author`, `licence` and `description`.
 
     Raises:
         ExportError: an operation that the format lacks, an unknown precision, or ranges missing or of another network.
@@ -87,13 +87,13 @@ def write_tflite(
     own = {
         "author": "PocketFace",
         "licence": "Apache-2.0",
+        "description": f"PocketFace face restorer, {precision}, {size} x {size}",
         "contract": f"aligned face (1, {size}, {size}, 3) RGB {image_io}, [0, {255 if image_io == 'uint8' else 1}]",
         "precision": precision,
         "weights_sha256": digest,
     }
-    labels = Labels(
-        SIGNATURE, ("restored",), f"PocketFace face restorer, {precision}, {size} x {size}", {**own, **(facts or {})}
-    )
+    told = {**own, **(facts or {})}
+    labels = Labels(SIGNATURE, ("restored",), told["description"], told)
     write_tflite_graph(
         graph, [(1, 3, size, size)], path,
         precision=precision, ranges=None if ranges is None else ranges.values, image_io=image_io, labels=labels,
@@ -168,6 +168,7 @@ class _ShapeRecorder(fx.Interpreter):
 
     def __init__(self, graph: fx.GraphModule) -> None:
         super().__init__(graph)
+        self.extra_traceback = False  # the caller makes one line of what goes wrong
         self.shapes: dict[fx.Node, tuple[int, ...]] = {}
 
     def run_node(self, n: fx.Node) -> Any:
