@@ -87,7 +87,7 @@ def score_restorers(
     judge: Embed | None = None,
     identities: Sequence[str] | None = None,
     levels: Sequence[str] = tuple(LEVELS),
-    tick: Callable[[], None] = lambda: None,
+    step: Callable[[str], None] = lambda _: None,
 ) -> Quality:
     """Degrade, restore and score every crop at every level; face i always gets seed i.
 
@@ -97,7 +97,7 @@ def score_restorers(
         judge: aligned faces -> embeddings; None leaves identity out.
         identities: one a crop; people with two photographs also give verification figures.
         levels: of the grid.
-        tick: called once a batch of `steps_of` in all, for a progress bar.
+        step: called with a level before each batch, `steps_of` times in all, for a progress bar.
     """
     clean_embeddings = None if judge is None else _embed(judge, to_batches(crops))
     scores, verification = list[Score](), list[Verification]()
@@ -105,8 +105,8 @@ def score_restorers(
     for level in levels:
         collected = _Collected()
         for start in range(0, len(crops), _BATCH):
+            step(level)
             _score_batch(crops[start : start + _BATCH], start, level, restorers, judge, collected)
-            tick()
         scores += collected.table(level, clean_embeddings)
         if len(pairs) >= 2 and clean_embeddings is not None:
             verification += _verify_level(level, pairs, clean_embeddings, collected.embeddings)
@@ -114,7 +114,7 @@ def score_restorers(
 
 
 def steps_of(crops: int, levels: int) -> int:
-    """How often `score_restorers` ticks."""
+    """How often `score_restorers` calls its `step`."""
     return levels * -(-crops // _BATCH)
 
 

@@ -16,15 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..distill.faces import CROPS_TABLE, read_crops, read_rgb
-from ..runtime.errors import BackendError, ContractError, InputError
-from ..runtime.faces.align import FFHQ, align_face, estimate_similarity
+from ..export.golden import aligned_astronaut
+from ..runtime.errors import ContractError, InputError
 from ..runtime.faces.degrade import LEVELS, degrade_face
 from ..runtime.restorer import Faces
 
 Pixels: TypeAlias = NDArray[np.uint8]
 
-# x y in pixels of skimage.data.astronaut(), left eye first; found by YuNet, to about half a pixel.
-ASTRONAUT_LANDMARKS = np.array([[200.1, 101.8], [247.1, 102.6], [220.4, 124.5], [198.6, 142.8], [239.7, 143.6]])
 _SUFFIXES = (".png", ".jpg", ".jpeg", ".webp")
 
 
@@ -56,24 +54,9 @@ def to_pixels(face: NDArray[np.float32]) -> Pixels:
     return np.rint(np.clip(face, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
 
 
-def read_astronaut() -> Pixels:
-    """Read the portrait (512, 512, 3) uint8 RGB that scikit-image carries.
-
-    Raises:
-        BackendError: scikit-image is not installed.
-    """
-    try:
-        from skimage import data  # here, because a folder of crops needs no scikit-image
-    except ImportError as error:
-        raise BackendError(
-            "scikit-image, which carries the portrait", str(error), "pip install 'pocketface[bench]'"
-        ) from error
-    return np.ascontiguousarray(data.astronaut())
-
-
 def astronaut_faces(size: int) -> FaceSet:
     """The astronaut, aligned to `size`: every level of the grid, then five difficult renderings at level medium."""
-    clean = align_face(read_astronaut(), estimate_similarity(ASTRONAUT_LANDMARKS, FFHQ, size), size).astype(np.uint8)
+    clean = aligned_astronaut(size)
     names, inputs, targets = [], [], []
     for level in LEVELS:
         names.append(level)
@@ -145,9 +128,8 @@ def _dark(face: Pixels) -> Pixels:
 
 
 def _bright(face: Pixels) -> Pixels:
-    return np.clip(np.rint(face * 1.45 + 25.0), 0, 255).astype(
-        np.uint8
-    )  # highlights are lost, as in an overexposed print
+    # Highlights are lost, as in an overexposed print.
+    return np.clip(np.rint(face * 1.3 + 20.0), 0, 255).astype(np.uint8)
 
 
 def _grey(face: Pixels) -> Pixels:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
@@ -33,7 +34,12 @@ class Cell:
 
 def number(value: float | None, pattern: str, kind: str = "", *, absent: str = "–") -> Cell:
     """A figure, or a dash where there is none."""
-    return Cell(absent if value is None else pattern.format(value), f"number {kind}".strip())
+    return Cell(absent if value is None else typeset(pattern.format(value)), f"number {kind}".strip())
+
+
+def typeset(figure: str) -> str:
+    """Give a formatted figure a true minus sign, and a rounded zero none."""
+    return re.sub(r"-(?=0(\.0*)?(?![.\d]))", "", figure).replace("-", "−")
 
 
 def verdict_cell(verdict: str) -> Cell:
@@ -44,7 +50,10 @@ def verdict_cell(verdict: str) -> Cell:
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     """A table whose first column heads its rows; it scrolls sideways inside its own box on a narrow screen."""
-    titles = "".join(f'<th scope="col">{escape(title)}</th>' for title in head)
+    kinds = [cell.kind.split(" ")[0] for cell in rows[0]] if rows else [""] * len(head)
+    titles = "".join(
+        f'<th scope="col" class="{kind}">{escape(title)}</th>' for kind, title in zip(kinds, head, strict=True)
+    )
     body = "".join(_row(row) for row in rows)
     return (
         f'<div class="scroll" role="region" tabindex="0" aria-label="{escape(caption)}"><table>'
@@ -103,8 +112,6 @@ def _row(cells: Sequence[Cell]) -> str:
     first, *rest = cells
     inner = f'<th scope="row">{escape(first.text)}</th>'
     for cell in rest:
-        bar = (
-            "" if cell.bar is None else f'<span class="bar" style="--length:{max(0.0, min(1.0, cell.bar)):.4f}"></span>'
-        )
-        inner += f'<td class="{cell.kind}">{bar}<span>{escape(cell.text)}</span></td>'
+        length = "" if cell.bar is None else f' style="--length:{max(0.0, min(1.0, cell.bar)):.4f}"'
+        inner += f'<td class="{cell.kind}{" bar" if length else ""}"{length}>{escape(cell.text)}</td>'
     return f"<tr>{inner}</tr>"

@@ -5,10 +5,17 @@ from __future__ import annotations
 from html import escape
 from importlib.resources import files
 
-from .markup import data_uri, definitions, paragraph, picture, section
+import cv2
+import numpy as np
+
+from .faces_set import Pixels
+from .markup import data_uri, definitions, details, paragraph, picture, section
 from .report import Example, Photo, Report, machine_facts
 from .sections import latency_section, parity_section, quality_section, size_section
 
+# Faces shown at once; the others wait behind a click, not to bury the figures.
+_SHOWN = 5
+_LEAST_SIDE = 400
 _SIGNS = {"pass": "✓ within tolerance", "fail": "✗ beyond tolerance", "reported": "figures only"}
 
 
@@ -72,30 +79,46 @@ def _key_figures(report: Report) -> str:
 
 def _photo(photo: Photo) -> str:
     label, after = next(iter(photo.after.items()))
+    wipes = _wipe(photo.before, after, label, "the photograph")
+    named = {"before": photo.before, **{f"restored by {key}": value for key, value in photo.after.items()}}
+    if photo.close_up is not None:
+        left, top, width, height = photo.close_up
+        part = (slice(top, top + height), slice(left, left + width))
+        wipes += _wipe(photo.before[part], after[part], label, "the face")
+        named = {name: image[part] for name, image in named.items()}
     views = "".join(
-        f"<figure>{picture(image, f'The photograph, {name}')}<figcaption>{escape(name)}</figcaption></figure>"
-        for name, image in [
-            ("before", photo.before),
-            *((f"restored by {key}", value) for key, value in photo.after.items()),
-        ]
+        f"<figure>{picture(_enlarged(image), name)}<figcaption>{escape(name)}</figcaption></figure>"
+        for name, image in named.items()
     )
-    height, width = photo.before.shape[:2]
-    # Hidden until the script shows it: without JavaScript the pictures below say the same.
-    wipe = (
-        f'<div class="wipe" hidden style="--ratio:{width}/{height}"><img src="{data_uri(photo.before)}" alt="">'
-        f'<img class="over" src="{data_uri(after)}" alt=""><span class="tag left">before</span>'
+    return f'<div class="wipes">{wipes}</div><div class="views">{views}</div>{paragraph(photo.caption, "caption")}'
+
+
+def _wipe(before: Pixels, after: Pixels, label: str, what: str) -> str:
+    """One picture over the other with a border to move; hidden until the script runs: the views below say the same."""
+    height, width = before.shape[:2]
+    return (
+        f'<div class="wipe" hidden style="--ratio:{width}/{height}"><img src="{data_uri(_enlarged(before))}" alt="">'
+        f'<img class="over" src="{data_uri(_enlarged(after))}" alt=""><span class="tag left">before</span>'
         f'<span class="tag right">{escape(label)}</span><span class="line"></span>'
-        '<input type="range" min="0" max="100" value="50" step="0.5" aria-label="Move the border">'
-        "</div>"
+        f'<input type="range" min="0" max="100" value="50" step="0.5" aria-label="Move the border across {what}"></div>'
     )
-    return f'{wipe}<div class="views">{views}</div>{paragraph(photo.caption, "caption")}'
+
+
+def _enlarged(image: Pixels) -> Pixels:
+    """Enlarge small pictures as a viewer would, so that every browser shows the same pixels."""
+    factor = -(-_LEAST_SIDE // max(image.shape[:2]))
+    if factor == 1:
+        return image
+    return np.asarray(cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def _faces(report: Report) -> list[str]:
     if not report.examples:
         return []
-    source = f"From left to right as labelled; decibels are PSNR against the original. Faces: {report.faces_source}."
-    return [paragraph(source), *(_example(example) for example in report.examples)]
+    source = f"Decibels are PSNR against the original. The faces: {report.faces_source}."
+    strips = [_example(example) for example in report.examples]
+    first, more = strips[:_SHOWN], strips[_SHOWN:]
+    return [paragraph(source), *first, details(f"{len(more)} more faces", "".join(more)) if more else ""]
 
 
 def _example(example: Example) -> str:

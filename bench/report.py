@@ -9,9 +9,9 @@ import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from ..export.bundle import tool_versions
 from ..runtime.atomic import replacing_file
 from ..runtime.parity import TOLERANCES
 from .accuracy import Quality
@@ -21,7 +21,6 @@ from .size import Size
 from .trials import Trial
 
 FORMAT = "pocketface-report-1"
-_TOOLS = ("pocketface", "torch", "onnxruntime", "ai-edge-litert", "coremltools", "opencv-python-headless", "numpy")
 
 
 @dataclass(frozen=True)
@@ -60,11 +59,13 @@ class Photo:
         before: (H, W, 3) uint8 RGB.
         after: label -> the photograph restored by it, same shape.
         caption: what is shown, and what was found in it.
+        close_up: the part to look at closely, as left, top, width, height in pixels; None for none.
     """
 
     before: Pixels
     after: Mapping[str, Pixels]
     caption: str
+    close_up: tuple[int, int, int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -131,7 +132,7 @@ def machine_facts() -> dict[str, str]:
     """What the figures were taken on: processor, system, accelerators, versions of the tools that are installed."""
     facts = {"machine": f"{_processor()}, {platform.system()} {platform.release()}, Python {platform.python_version()}"}
     facts["accelerator"] = _accelerator()
-    facts["tools"] = ", ".join(f"{tool} {found}" for tool in _TOOLS if (found := _version(tool)))
+    facts["tools"] = ", ".join(f"{tool} {found}" for tool, found in tool_versions().items())
     return facts
 
 
@@ -207,10 +208,3 @@ def _accelerator() -> str:
     if torch.backends.mps.is_available():
         return "Apple GPU (MPS)"
     return "none: everything ran on the CPU"
-
-
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""

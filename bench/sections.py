@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from ..runtime.parity import TOLERANCES
 from .accuracy import BICUBIC, CLEAN, INPUT, Figure, Quality, Score
 from .chart import parity_chart
 from .latency import Timing
-from .markup import Cell, details, number, paragraph, table, verdict_cell
+from .markup import Cell, details, number, paragraph, table, typeset, verdict_cell
 from .size import Size
 from .trials import Trial
 from .verification import Verification
 
+# Rows that saw the clean face: what could be reached, not what anybody has.
+_CEILINGS = (BICUBIC, CLEAN)
 _PARITY = (
     "Each file restores the same degraded faces as its reference, one at a time, and passes when its worst face stays "
     "within every limit. Residual SNR sets what the restorer changes against the error of the copy: PSNR alone "
@@ -71,7 +73,7 @@ def quality_section(quality: Quality | None) -> list[str]:
             _score_table("Identity: the judge's cosine to the original", quality, lambda s: s.cosine, "{:.3f}")
         )
     if quality.verification:
-        parts += [paragraph(_VERIFICATION), _verification_table(quality.verification)]
+        parts += [paragraph(_VERIFICATION), *_verification_tables(quality.verification)]
     return parts
 
 
@@ -106,7 +108,7 @@ def size_section(sizes: Sequence[Size]) -> list[str]:
 
 def _trial_table(trials: Sequence[Trial]) -> str:
     head = [
-        "candidate", "verdict", "PSNR", "limit", "residual SNR", "largest difference", "identity drift", "worst face",
+        "candidate", "verdict", "PSNR", "at least", "residual SNR", "difference", "identity drift", "worst face",
         "run by",
     ]  # fmt: skip
     return table("Parity: the worst face of each candidate", head, [_trial_row(trial) for trial in trials])
@@ -114,10 +116,10 @@ def _trial_table(trials: Sequence[Trial]) -> str:
 
 def _trial_row(trial: Trial) -> list[Cell]:
     report, limit = trial.report, trial.tolerance
-    wanted = number(None if limit is None else limit.min_psnr_db, "{:g} dB", "dim", absent="none")
+    wanted = number(None if limit is None else limit.min_psnr_db, "{:g} dB", "dim", absent="no limit")
     where = Cell(f"{trial.engine} on {trial.device}" if trial.engine else "did not run", "dim")
     if report is None:
-        empty = [Cell("–", "number")] * 3
+        empty = [number(None, "")] * 3
         return [Cell(trial.label), verdict_cell("fail"), empty[0], wanted, *empty, Cell(trial.error, "prose"), where]
     return [
         Cell(trial.label),
@@ -144,21 +146,34 @@ def _face_table(trials: Sequence[Trial]) -> str:
 
 
 def _score_table(caption: str, quality: Quality, pick: Callable[[Score], Figure | None], pattern: str) -> str:
-    """Methods down, levels across; the best honest method of a level stands out (bicubic has seen the clean face)."""
-    levels = list(dict.fromkeys(score.level for score in quality.scores))
-    methods = list(dict.fromkeys(score.method for score in quality.scores))
-    figures = {(score.method, score.level): pick(score) for score in quality.scores}
-    rows = []
-    for method in methods:
-        cells = [Cell(method)]
-        for level in levels:
-            own = figures.get((method, level))
-            rivals = [found.mean for name in methods if name != BICUBIC and (found := figures.get((name, level)))]
-            kind = "dim" if method == BICUBIC else "best" if own is not None and own.mean >= max(rivals) else ""
-            cells.append(_figure_cell(own, pattern, kind))
-        rows.append(cells)
-    if caption.startswith("Gain"):
-        rows = [row for row in rows if row[0].text != INPUT]
+    cells = {(score.method, score.level): pick(score) for score in quality.scores}
+    return _matrix(caption, cells, pattern, skip=(INPUT,) if caption.startswith("Gain") else ())
+
+
+def _verification_tables(verification: Sequence[Verification]) -> list[str]:
+    people, far = verification[0].people, verification[0].far
+    accepted = {(found.method, found.level): Figure(100 * found.tar, None) for found in verification}
+    first = {(found.method, found.level): Figure(100 * found.rank1, None) for found in verification}
+    return [
+        _matrix(f"Accepted at a false accept rate of {far:.1%}, % of {people} people", accepted, "{:.1f}"),
+        _matrix(f"Found at rank 1, % of {people} people", first, "{:.1f}"),
+    ]
+
+
+def _matrix(
+    caption: str, figures: Mapping[tuple[str, str], Figure | None], pattern: str, skip: Sequence[str] = ()
+) -> str:
+    """Methods down, levels across; what stands out is the best method that has not seen the clean face."""
+    methods = [method for method in dict.fromkeys(method for method, _ in figures) if method not in skip]
+    levels = list(dict.fromkeys(level for _, level in figures))
+    rows = [[Cell(method)] for method in methods]
+    for level in levels:
+        column = {method: figures.get((method, level)) for method in methods}
+        honest = [figure.mean for method, figure in column.items() if figure is not None and method not in _CEILINGS]
+        best = max(honest, default=None)
+        for row, (method, figure) in zip(rows, column.items(), strict=True):
+            kind = "dim" if method in _CEILINGS else "best" if figure is not None and figure.mean == best else ""
+            row.append(_figure_cell(figure, pattern, kind))
     return table(caption, ["method", *levels], rows)
 
 
@@ -166,21 +181,7 @@ def _figure_cell(figure: Figure | None, pattern: str, kind: str) -> Cell:
     if figure is None:
         return number(None, pattern)
     error = "" if figure.error is None else f" ± {pattern.replace('+', '').format(figure.error)}"
-    return Cell(pattern.format(figure.mean) + error, f"number {kind}".strip())
-
-
-def _verification_table(verification: Sequence[Verification]) -> str:
-    rows = [
-        [
-            Cell(found.level), Cell(found.method, "dim" if found.method in (CLEAN, BICUBIC) else ""),
-            number(100 * found.rank1, "{:.1f} %"), number(100 * found.tar, "{:.1f} %"),
-            number(100 * found.far, "{:.1f} %", "dim"), number(found.genuine_cosine, "{:.3f}"),
-            number(found.people, "{:d}"),
-        ]
-        for found in verification
-    ]  # fmt: skip
-    head = ["level", "probe", "rank 1", "TAR", "at FAR", "genuine cosine", "people"]
-    return table("Verification by the judge", head, rows)
+    return Cell(typeset(pattern.format(figure.mean)) + error, f"number {kind}".strip())
 
 
 def _timing_table(size: int, threads: int, timings: Sequence[Timing]) -> str:
@@ -192,7 +193,7 @@ def _timing_table(size: int, threads: int, timings: Sequence[Timing]) -> str:
                 [
                     Cell(timing.label),
                     Cell(timing.error, "prose"),
-                    *[Cell("–", "number")] * 3,
+                    *[number(None, "")] * 3,
                     Cell("did not run", "dim"),
                 ]
             )

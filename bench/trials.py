@@ -68,7 +68,11 @@ class Trial:
 
 
 def try_candidates(
-    reference: Restorer, candidates: Iterable[Candidate], faces_at: FacesAt, embed: Embed | None = None
+    reference: Restorer,
+    candidates: Iterable[Candidate],
+    faces_at: FacesAt,
+    embed: Embed | None = None,
+    step: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Trial]:
     """Run candidates one after the other against the reference; an engine that fails is a failed trial.
 
@@ -77,10 +81,12 @@ def try_candidates(
         candidates: device files.
         faces_at: the faces at a given side; called once a side.
         embed: for identity drift.
+        step: called with its label before each candidate, for a progress bar.
     """
     faces_at = lru_cache(maxsize=None)(faces_at)
     expected: dict[int, Faces] = {}
     for candidate in candidates:
+        step(candidate.label)
         try:
             restorer = candidate.open()
         except PocketFaceError as error:

@@ -1,0 +1,123 @@
+"""Measure everything: parity, quality on validation crops, latency and size; write one HTML page and one JSON file.
+
+    pocketface bench -o report                          the shipped student and teacher
+    pocketface bench BUNDLE -o report                   every device file of the bundle as well
+    pocketface bench BUNDLE --crops crops --judge judge.ckpt -o report
+                                                        and the validation table, with who the judge takes them for
+`crops` is a folder made by `python -m pocketface.distill.faces`; people of its validation split are used, no others.
+The identity columns need --judge: a recogniser that took no part in training; without it they are left out. The folder
+given with -o then holds `index.html` (one file, no request to anywhere) and `report.json`.
+Exit code: 0, or 1 where a file of the bundle goes beyond its tolerance, 2 for arguments that cannot be used.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..distill.faces import read_crops
+from ..export.progress import shown
+from ..runtime.atomic import replacing_folder
+from ..runtime.faces.degrade import LEVELS
+from ..runtime.restorer import Faces
+from .accuracy import Quality, score_restorers, steps_of
+from .faces_set import astronaut_faces, read_crop
+from .latency import Timing, thread_counts, time_candidates
+from .lineup import STUDENT, Lineup, gather
+from .parity_command import (
+    add_lineup_arguments,
+    choose_faces,
+    choose_judge,
+    command_words,
+    judge_notes,
+    run_trials,
+    table_of,
+)
+from .report import Report, write_html, write_json
+from .size import measure_sizes
+
+PAGE, FIGURES = "index.html", "report.json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `pocketface bench`."""
+    add_lineup_arguments(parser)
+    parser.set_defaults(judge=None)
+    parser.add_argument("--output", "-o", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--crops", type=Path, metavar="FOLDER", help="aligned crops for the validation table")
+    parser.add_argument("--most-crops", type=int, metavar="N", help="score at most so many of them (default: all)")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", default=[256, 512], metavar="S", help="face sizes to time (default: 256 512)"
+    )
+    parser.add_argument("--rounds", type=int, default=30, help="timed calls of each candidate (default: 30)")
+    parser.add_argument(
+        "--seconds", type=float, default=20, help="stop timing a size early after so long (default: 20)"
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, print the parity table, write the folder; 1 where a file fails."""
+    report = make_report(arguments)
+    with replacing_folder(arguments.output) as folder:
+        write_json(report, folder / FIGURES)
+        write_html(report, folder / PAGE)
+    sys.stdout.write(table_of(report.trials) + f"{report.headline}\n{arguments.output / PAGE}\n")
+    return 1 if report.verdict == "fail" else 0
+
+
+def make_report(arguments: argparse.Namespace) -> Report:
+    """Run all judges that the arguments ask for."""
+    lineup = gather(arguments.student, arguments.teacher, arguments.bundle)
+    # Drift between copies may be measured by any recogniser; quality only by one that the user vouches for.
+    drift_judge = arguments.judge or "identity"
+    quality = None if arguments.crops is None else measure_quality(lineup, arguments)
+    trials, shown, faces = run_trials(lineup, choose_faces(arguments), arguments.device, choose_judge(drift_judge))
+    return Report(
+        title="bench report",
+        command=shlex.join(["pocketface", "bench", *command_words(arguments), "-o", str(arguments.output)]),
+        faces_source=faces.source,
+        provenance=lineup.provenance(),
+        notes=judge_notes(drift_judge),
+        examples=shown,
+        trials=trials,
+        timings=measure_latency(lineup, arguments.sizes, arguments.rounds, arguments.seconds),
+        sizes=measure_sizes(lineup.everyone, arguments.sizes),
+        quality=quality,
+    )
+
+
+def measure_quality(lineup: Lineup, arguments: argparse.Namespace) -> Quality:
+    """Score student and teacher on the validation people of a folder of crops.
+
+    Raises:
+        InputError: no table of crops, or nobody to validate on.
+    """
+    crops = read_crops(arguments.crops, "validation")[: arguments.most_crops]
+    restorers = {candidate.label: candidate.open(device=arguments.device) for candidate in lineup.networks}
+    size = restorers[STUDENT].info.native_size
+    judge = None if arguments.judge is None else choose_judge(arguments.judge)
+    with shown(steps_of(len(crops), len(LEVELS))) as step:
+        return score_restorers(
+            [read_crop(arguments.crops / crop.file, size) for crop in crops],
+            restorers,
+            judge=judge,
+            identities=[crop.identity for crop in crops],
+            step=step,
+        )
+
+
+def measure_latency(lineup: Lineup, sizes: Sequence[int], rounds: int, seconds: float) -> list[Timing]:
+    """Time everyone on the astronaut at each size, with one thread and with all cores."""
+    timings: list[Timing] = []
+    settings = [(size, threads) for threads in thread_counts() for size in sizes]
+    with shown(len(settings)) as step:
+        for size, threads in settings:
+            step(f"{size} x {size}, {threads} threads")
+            face: Faces = astronaut_faces(size).inputs[:1]
+            timings += time_candidates(
+                lineup.everyone, face, threads=threads, baseline=STUDENT, rounds=rounds, seconds=seconds
+            )
+    return timings
