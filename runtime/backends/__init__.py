@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ..errors import BackendError, InputError
 from ..restorer import Restorer
-from ..weights import SHIPPED, shipped_path
+from ..weights import SHIPPED, find_checkpoint
 
 # Each names a module here that offers `open(path, *, device, threads) -> Restorer`; importing it may import its engine.
 ENGINES = {
@@ -51,9 +51,7 @@ def open_restorer(path: str | Path, *, device: str = "auto", threads: int | None
 
 
 def _locate(path: str | Path) -> Path:
-    file = Path(path)
-    if not file.exists() and str(path) in SHIPPED:
-        file = shipped_path(str(path))
+    file = find_checkpoint(str(path))
     if file.suffix not in ENGINES:
         known = f"a file ending in {', '.join(ENGINES)} or a name of {', '.join(SHIPPED)}"
         raise InputError(known, f"'{path}'")

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import fx, nn
 
+from pocketface.export.bundle import Plan, build_bundle
 from pocketface.export.calibration import ActivationRanges, observe_ranges
 from pocketface.export.deploy_graph import build_deploy_graph
 from pocketface.export.golden import golden_faces
+from pocketface.runtime.models.checkpoint import save_checkpoint
 from pocketface.runtime.models.student import StudentConfig, StudentRestorer
 from pocketface.runtime.restorer import Faces
 
@@ -43,3 +47,22 @@ def golden() -> tuple[Faces, tuple[str, ...]]:
 @pytest.fixture(scope="session")
 def lively_ranges(lively_graph: fx.GraphModule, golden: tuple[Faces, tuple[str, ...]]) -> ActivationRanges:
     return observe_ranges(lively_graph, golden[0], "the golden faces")
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(
+    tmp_path_factory: pytest.TempPathFactory, lively: StudentRestorer, lively_ranges: ActivationRanges
+) -> Path:
+    """The lively student on disk, with its ranges beside it; read only."""
+    path = tmp_path_factory.mktemp("checkpoint") / "tiny.safetensors"
+    save_checkpoint(path, lively, training={"data": "none", "licence": "CC0-1.0"})
+    lively_ranges.save(path.with_name("tiny.ranges.json"))
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_bundle(tmp_path_factory: pytest.TempPathFactory, tiny_checkpoint: Path) -> Path:
+    """A whole bundle without Core ML, whose conversion takes seconds; read only: copy it before breaking it."""
+    output = tmp_path_factory.mktemp("bundles") / "tiny"
+    build_bundle(Plan(tiny_checkpoint, ("onnx", "tflite"), ("fp32", "int8"), (SIZE,)), output)
+    return output

@@ -1,0 +1,230 @@
+"""Builds a bundle: every device file, each proven against the PyTorch student before the folder takes its name."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from torch import fx
+
+from ..runtime.atomic import replacing_folder
+from ..runtime.backends import open_restorer
+from ..runtime.backends.pytorch import PytorchRestorer
+from ..runtime.errors import ExportError, InputError, OutputError
+from ..runtime.manifest import (
+    FILE_NAME,
+    FORMAT,
+    Artefact,
+    Golden,
+    Manifest,
+    ParityFigures,
+    Source,
+    describe_file,
+    write_manifest,
+)
+from ..runtime.models.checkpoint import CheckpointInfo, load_model
+from ..runtime.parity import TOLERANCES, ParityReport, compare
+from ..runtime.weights import SHIPPED, shipped_path
+from .bundle_readme import write_readme
+from .calibration import ActivationRanges
+from .calibration_set import ranges_for
+from .deploy_graph import build_deploy_graph
+from .golden import read_golden, write_golden
+from .stored_weights import Stored, differences, digest, weights_of
+from .targets import TARGETS, Job, Target
+
+LICENCES = "LICENCES.md"
+_TOOLS = (
+    "pocketface",
+    "torch",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "coremltools",
+    "ai-edge-litert",
+    "opencv-python-headless",
+)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a bundle shall hold.
+
+    Args:
+        checkpoint: a student's `.safetensors`.
+        targets: names of TARGETS.
+        precisions: of `fp32`, `fp16`, `int8`; each target writes those that it can.
+        sizes: S of the faces, each a multiple of the network's.
+        calibration: folder of aligned crops to measure activation ranges on; None takes those measured beside the
+            checkpoint.
+    """
+
+    checkpoint: Path
+    targets: Sequence[str] = tuple(TARGETS)
+    precisions: Sequence[str] = ("fp32", "fp16", "int8")
+    sizes: Sequence[int] = (256,)
+    calibration: Path | None = None
+
+    def files(self) -> list[tuple[Target, str, int]]:
+        """Target, precision and size of every file, in the order in which they are written.
+
+        Raises:
+            InputError: a target or precision that does not exist, a name given twice, or nothing to write.
+        """
+        known = {"target": tuple(TARGETS), "precision": tuple(TOLERANCES)}
+        for what, names in (("target", self.targets), ("precision", self.precisions)):
+            wrong = [name for name in names if name not in known[what]]
+            if wrong:
+                raise InputError(f"a {what} of {', '.join(known[what])}", f"'{wrong[0]}'")
+        files = [
+            (TARGETS[name], precision, size)
+            for size in dict.fromkeys(self.sizes)
+            for name in dict.fromkeys(self.targets)
+            for precision in dict.fromkeys(self.precisions)
+            if precision in TARGETS[name].precisions
+        ]
+        if not files:
+            raise InputError("at least one file to write", "a choice that leaves none")
+        return files
+
+
+def build_bundle(plan: Plan, output: Path, step: Callable[[str], None] = lambda _: None) -> Manifest:
+    """Write a bundle whole or not at all; an earlier one stays untouched until the new one is proven.
+
+    Args:
+        plan: what to write.
+        output: the bundle's folder; an existing one is replaced if it is empty or a bundle.
+        step: called with a few words before every file, for a progress bar.
+
+    Raises:
+        InputError: an impossible plan.
+        CheckpointError: not a student's checkpoint.
+        ExportError: ranges of other weights, or a file that strays beyond its tolerance.
+        OutputError: the folder holds something else, or cannot be written to.
+    """
+    files = plan.files()
+    _check_replaceable(output)
+    model, info = load_model(plan.checkpoint, expect="student")
+    name = plan.checkpoint.stem
+    student = PytorchRestorer(model, name, info.sha256)
+    for size in plan.sizes:
+        if size <= 0 or size % student.info.multiple:
+            raise InputError(f"sizes divisible by {student.info.multiple}", str(size))
+    graph = build_deploy_graph(model)
+    calibrated = any(precision in target.calibrated for target, precision, _ in files)
+    ranges = ranges_for(graph, plan.checkpoint, plan.calibration) if calibrated else None
+    with replacing_folder(output) as folder:
+        golden = tuple(write_golden(folder, size, student) for size in dict.fromkeys(plan.sizes))
+        builder = _Builder(folder, name, graph, ranges, _facts(info, student), golden)
+        artefacts = []
+        for target, precision, size in files:
+            step(f"{target.name} {precision} {size}")
+            artefacts.append(builder.add(target, precision, size))
+        source = Source(info.sha256, info.architecture, info.config, info.training, licence_of(info, plan.checkpoint))
+        created = datetime.now(UTC).isoformat(timespec="seconds")
+        manifest = Manifest(FORMAT, name, created, source, tool_versions(), tuple(artefacts), golden)
+        if is_shipped(plan.checkpoint):
+            shutil.copyfile(plan.checkpoint.with_name(LICENCES), folder / LICENCES)
+        write_readme(folder, manifest)
+        write_manifest(folder, manifest)
+    return manifest
+
+
+@dataclass(frozen=True)
+class _Builder:
+    """Writes device files into a folder and proves each."""
+
+    folder: Path
+    name: str
+    graph: fx.GraphModule
+    ranges: ActivationRanges | None
+    facts: dict[str, str]
+    golden: tuple[Golden, ...]
+
+    def add(self, target: Target, precision: str, size: int) -> Artefact:
+        """Write one file, run it, read its weights back, and describe it."""
+        stem = f"{self.name}_{size}_{precision}"
+        path = self.folder / f"{stem}{target.suffix}"
+        ranges = self.ranges if precision in target.calibrated else None
+        facts = self.facts | {"name": stem, "precision": precision, "native_size": str(size)}
+        target.write(Job(self.graph, size, precision, path, ranges, facts))
+        report, engine = self._run(path, precision, size)
+        contents = target.read(path)
+        self._check_weights(path, contents.weights)
+        file = describe_file(self.folder, path.name)
+        figures = _figures(report, engine)
+        fingerprint = digest(contents.weights)
+        return Artefact(file, target.name, precision, size, fingerprint, contents.inputs, contents.outputs, figures)
+
+    def _run(self, path: Path, precision: str, size: int) -> tuple[ParityReport, str]:
+        golden = next(entry for entry in self.golden if entry.size == size)
+        given, restored = read_golden(self.folder, golden)
+        restorer = open_restorer(path, device="cpu")
+        report = compare(restored, restorer, given, golden.names)
+        wrong = report.violations(TOLERANCES[precision])
+        if wrong:
+            raise ExportError(
+                f"{path.name} to restore as the student does", "; ".join(wrong[:3]), TOLERANCES[precision].reason
+            )
+        return report, restorer.info.engine
+
+    def _check_weights(self, path: Path, found: Sequence[Stored]) -> None:
+        wrong = differences(weights_of(self.graph), found)
+        if wrong:
+            raise ExportError(f"{path.name} to hold the student's weights", "; ".join(wrong[:3]))
+
+
+def licence_of(info: CheckpointInfo, checkpoint: Path) -> str:
+    """The terms of a checkpoint's weights, as far as they are known."""
+    stated = info.training.get("licence")
+    if isinstance(stated, str) and stated:
+        return stated
+    return f"see {LICENCES}" if is_shipped(checkpoint) else "not stated in the checkpoint"
+
+
+def is_shipped(checkpoint: Path) -> bool:
+    """Whether a checkpoint is one that PocketFace ships, so that its ledger of licences goes with it."""
+    return checkpoint.resolve() in [shipped_path(name).resolve() for name in SHIPPED]
+
+
+def tool_versions() -> dict[str, str]:
+    """Versions of what makes a bundle, as installed here."""
+    found = {}
+    for tool in _TOOLS:
+        try:
+            found[tool] = version(tool)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _facts(info: CheckpointInfo, student: PytorchRestorer) -> dict[str, str]:
+    return {
+        "author": "PocketFace",
+        "version": version("pocketface"),
+        "description": "Restores an aligned face: RGB in [0, 1] in and out, FFHQ five-point template.",
+        "licence": str(info.training.get("licence", "see the bundle's manifest.json")),
+        "checkpoint_sha256": info.sha256,
+        "multiple": str(student.info.multiple),
+    }
+
+
+def _figures(report: ParityReport, engine: str) -> ParityFigures:
+    # A report without violations has every figure; the manifest refuses any that is missing.
+    figures = (report.min_psnr_db, report.mean_psnr_db, report.min_residual_snr_db, report.max_abs)
+    known = [figure for figure in figures if figure is not None]
+    if len(known) != len(figures):
+        raise ExportError("four figures of parity", f"{len(known)}")
+    return ParityFigures(engine, len(report.rows), report.worst.name, *known)
+
+
+def _check_replaceable(output: Path) -> None:
+    """Refuse to replace a folder that holds anything but a bundle."""
+    if output.is_dir() and any(output.iterdir()) and not (output / FILE_NAME).is_file():
+        raise OutputError(
+            "a new or empty folder, or an earlier bundle", f"other files in {output}", "choose another name"
+        )

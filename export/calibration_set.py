@@ -1,0 +1,65 @@
+"""Where a bundle's activation ranges come from: a file beside the checkpoint, or a folder of aligned crops."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from torch import fx
+
+from ..runtime.errors import ExportError, ImageError, InputError
+from .calibration import ActivationRanges, degrade_for_calibration, observe_ranges
+
+SUFFIX = ".ranges.json"
+_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
+# More change the quantiles in the third digit only and cost a minute a hundred.
+_ENOUGH = 96
+
+
+def ranges_for(graph: fx.GraphModule, checkpoint: Path, crops: Path | None) -> ActivationRanges:
+    """Find or measure the ranges of a network.
+
+    Args:
+        graph: its deploy graph.
+        checkpoint: the file it comes from; measured ranges lie beside it, `NAME.ranges.json` for `NAME.safetensors`.
+        crops: a folder of sharp aligned faces of one size to measure on; None takes the file.
+
+    Raises:
+        ExportError: no such file, or ranges of other weights.
+        InputError: the folder holds no images.
+        ImageError: one of them cannot be read.
+    """
+    if crops is not None:
+        return _measure(graph, crops)
+    path = checkpoint.with_name(checkpoint.stem + SUFFIX)
+    if not path.is_file():
+        raise ExportError(
+            f"measured activation ranges for int8 at {path}",
+            "no such file",
+            "give --calibration FOLDER of sharp aligned faces, or leave int8 out: --precisions fp32 fp16",
+        )
+    ranges = ActivationRanges.load(path)
+    ranges.check(graph)
+    return ranges
+
+
+def _measure(graph: fx.GraphModule, folder: Path) -> ActivationRanges:
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _IMAGES) if folder.is_dir() else []
+    if not files:
+        raise InputError("a folder of aligned faces", f"no images in {folder}")
+    # Evenly spread over the folder, so that one person's series at its start does not decide.
+    chosen = [files[round(place)] for place in np.linspace(0, len(files) - 1, min(_ENOUGH, len(files)))]
+    faces = degrade_for_calibration([_read(path) for path in chosen])
+    provenance = (
+        f"{len(chosen)} of {len(files)} aligned faces of {folder.name}, degraded mild, medium and severe in turn"
+    )
+    return observe_ranges(graph, faces, provenance)
+
+
+def _read(path: Path) -> NDArray[np.uint8]:
+    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
+    if image is None:
+        raise ImageError("an image", f"something else at {path}")
+    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8)

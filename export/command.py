@@ -1,0 +1,61 @@
+"""Write a student as Core ML, TFLite and ONNX files: one bundle with a manifest, golden vectors and a README.
+
+Every file is run on real degraded faces and compared with the PyTorch student before the bundle takes its name; a file
+that strays beyond its tolerance stops the export and leaves an earlier bundle untouched. `pocketface verify` proves the
+bundle again, anywhere.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from ..runtime.manifest import Manifest
+from ..runtime.parity import TOLERANCES
+from ..runtime.weights import find_checkpoint
+from .bundle import Plan, build_bundle
+from .progress import shown
+from .targets import TARGETS
+
+_DEFAULT = "student-base"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments of `pocketface export`."""
+    parser.add_argument("--output", "-o", type=Path, required=True, help="folder of the bundle, made or replaced")
+    parser.add_argument("--checkpoint", default=_DEFAULT, help="a student, by name or path (default: %(default)s)")
+    parser.add_argument("--sizes", nargs="+", type=int, default=[256], help="pixels a side of the faces (default: 256)")
+    parser.add_argument("--targets", nargs="+", choices=tuple(TARGETS), default=list(TARGETS), help="default: all")
+    parser.add_argument(
+        "--precisions", nargs="+", choices=tuple(TOLERANCES), default=list(TOLERANCES), help="default: all"
+    )
+    parser.add_argument(
+        "--calibration",
+        type=Path,
+        help="sharp aligned faces for int8 (default: ranges beside the checkpoint)",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Export, and print one line a file."""
+    plan = Plan(
+        find_checkpoint(arguments.checkpoint),
+        tuple(arguments.targets),
+        tuple(arguments.precisions),
+        tuple(arguments.sizes),
+        arguments.calibration,
+    )
+    with shown(len(plan.files())) as step:
+        manifest = build_bundle(plan, arguments.output, step)
+    sys.stdout.write(_table(manifest) + f"{arguments.output}\n")
+    return 0
+
+
+def _table(manifest: Manifest) -> str:
+    width = max(len(artefact.file.path) for artefact in manifest.artefacts)
+    lines = [f"{'file':<{width}} {'bytes':>12}  PSNR against PyTorch, worst face, dB"]
+    for artefact in manifest.artefacts:
+        file, parity = artefact.file, artefact.parity
+        lines.append(f"{file.path:<{width}} {file.bytes:>12,}  {parity.min_psnr_db:.1f} ({parity.engine})")
+    return "\n".join(lines) + "\n"
