@@ -100,7 +100,7 @@ def test_constants_start_where_vector_instructions_want_them(
     tmp_path: Path, lively_graph: fx.GraphModule, lively_ranges: ActivationRanges
 ) -> None:
     content = _write(tmp_path / "a.tflite", lively_graph, "fp32", lively_ranges).read_bytes()
-    model = schema.Model.GetRootAs(content)
+    model: Any = schema.Model.GetRootAs(content)
     file = np.frombuffer(content, np.uint8).ctypes.data
     buffers = [model.Buffers(index).DataAsNumpy() for index in range(1, model.BuffersLength())]
     assert len(buffers) > 20
