@@ -9,7 +9,7 @@ from ..runtime.parity import TOLERANCES
 
 _HEAD = """# {name}
 
-A face restorer for phones and cameras, made by [PocketFace] {version} on {created}.
+A face restorer for phones and cameras, made by PocketFace {version} on {created}.
 
 Give it one aligned face, get the same face restored. RGB, values in [0, 1], aligned by five landmarks (eyes, nose tip,
 mouth corners) to the FFHQ template: for a face of 512 pixels a side the landmarks belong at (193, 240), (319, 240),

@@ -24,6 +24,7 @@ Values: TypeAlias = NDArray[np.float32]
 # Scales are themselves rounded numbers: half a step may be exceeded by a hair.
 _HAIR = 1.001
 _HALF_PRECISION = 2.0**-11
+_SINGLE_PRECISION = 2.0**-24
 _HALF_SMALLEST = 2.0**-25
 
 
@@ -66,8 +67,9 @@ def store(name: str, value: NDArray[np.generic], step: NDArray[np.floating] | fl
     """
     exact = value.astype(np.float32)
     rounding = _HALF_PRECISION * np.abs(exact) + _HALF_SMALLEST if value.dtype == np.float16 else 0.0
-    # Levels of a float16 scale: the weight, the scale and the product were each rounded.
-    rounding = rounding * 4 if np.any(step) else rounding
+    if np.any(step):
+        # Levels times a scale: the weight, the scale and the product were each rounded.
+        rounding = 4 * (rounding + _SINGLE_PRECISION * np.abs(exact))
     return Stored(name, exact, np.asarray((np.asarray(step) / 2 + rounding) * _HAIR, np.float32))
 
 
@@ -106,7 +108,7 @@ def differences(expected: Sequence[Stored], found: Sequence[Stored]) -> list[str
             place = np.unravel_index(int(np.argmax(wrong)), wrong.shape)
             words.append(
                 f"{wanted.name}: {int(wrong.sum())} of {wrong.size} values differ, first {tuple(map(int, place))}: "
-                f"{stored.value[place]:.6g} instead of {wanted.value[place]:.6g}"
+                f"{stored.value[place]:.8g} instead of {wanted.value[place]:.8g}"
             )
     return words
 
