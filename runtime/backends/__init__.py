@@ -46,7 +46,9 @@ def open_restorer(path: str | Path, *, device: str = "auto", threads: int | None
     except ImportError as error:
         if (error.name or "").startswith("pocketface"):
             raise
-        raise BackendError(f"the engine {name}", str(error), f"run: pip install {INSTALL[name]}") from error
+        raise BackendError(
+            f"what the engine {name} needs", f"no {error.name}", f"run: pip install {INSTALL[name]}"
+        ) from error
     return engine.open(file, device=device, threads=threads)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -143,6 +145,16 @@ def test_one_wrong_weight_is_found_behind_a_fixed_up_manifest(copied: Path, tiny
     problems = _problems(verify_bundle(copied, checkpoint=tiny_checkpoint))  # ... the checkpoint does not
     assert list(problems) == [ONNX]
     assert problems[ONNX][0].startswith("middle_0_conv_pwl.weight: 1 of 512 values differ, first (3, 5, 0, 0)")
+
+
+def test_it_needs_no_pytorch(copied: Path) -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('torch', 'skimage')));"
+        f"from pocketface.runtime.cli import main; sys.exit(main(['verify', {str(copied)!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)  # noqa: S603 - own interpreter, fixed code
+    assert "tiny: proven; weights compared with the manifest" in done.stdout, done.stderr
+    assert done.returncode == 0
 
 
 def test_weights_that_the_manifest_does_not_know_are_found(copied: Path) -> None:
