@@ -50,7 +50,7 @@ def verdict_cell(verdict: str) -> Cell:
 
 def table(caption: str, head: Sequence[str], rows: Sequence[Sequence[Cell]]) -> str:
     """A table whose first column heads its rows; it scrolls sideways inside its own box on a narrow screen."""
-    kinds = [cell.kind.split(" ")[0] for cell in rows[0]] if rows else [""] * len(head)
+    kinds = ["number" if cell.kind.startswith("number") else "" for cell in rows[0]] if rows else [""] * len(head)
     titles = "".join(
         f'<th scope="col" class="{kind}">{escape(title)}</th>' for kind, title in zip(kinds, head, strict=True)
     )

@@ -125,7 +125,10 @@ class Report:
             return (
                 f"All {held} files restore as the student does" if held > 1 else "The file restores as the student does"
             )
-        return self.title
+        known = [(trial.label, trial.report.min_psnr_db) for trial in self.trials if trial.report is not None]
+        if known and known[0][1] is not None:
+            return f"{known[0][0].capitalize()}: {known[0][1]:.1f} dB on the worst face"
+        return self.title.capitalize()
 
 
 def machine_facts() -> dict[str, str]:

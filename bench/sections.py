@@ -20,6 +20,10 @@ _PARITY = (
     "within every limit. Residual SNR sets what the restorer changes against the error of the copy: PSNR alone "
     "flatters a copy that changes little. Identity drift is 1 − cosine between the embeddings of the two results."
 )
+_EVALUATOR = (
+    "Core ML files were computed here by an evaluator of their own program and weights (mil), as there is no Mac: that "
+    "proves what is in the file, not the arithmetic of Apple's chips."
+)
 _QUALITY = (
     "Against the clean original, mean over faces ± standard error. “input” is what every restorer is given: the "
     "degraded face, enlarged by bicubic interpolation. “bicubic” is the clean face that lost only resolution, by the "
@@ -47,8 +51,10 @@ def parity_section(trials: Sequence[Trial]) -> list[str]:
         ]
         for name, limit in TOLERANCES.items()
     ]  # fmt: skip
+    evaluated = any(trial.engine == "mil" for trial in trials)
     return [
         paragraph(_PARITY),
+        paragraph(_EVALUATOR) if evaluated else "",
         parity_chart(trials),
         paragraph(
             "A dot is a face, the tick its limit; from 160 dB on, two results are practically identical.", "caption"
@@ -185,23 +191,21 @@ def _figure_cell(figure: Figure | None, pattern: str, kind: str) -> Cell:
 
 
 def _timing_table(size: int, threads: int, timings: Sequence[Timing]) -> str:
-    slowest = max((timing.median_ms or 0.0 for timing in timings), default=0.0) or 1.0
-    rows = []
-    for timing in timings:
-        if timing.median_ms is None:
-            rows.append(
-                [
-                    Cell(timing.label),
-                    Cell(timing.error, "prose"),
-                    *[number(None, "")] * 3,
-                    Cell("did not run", "dim"),
-                ]
-            )
-            continue
-        rows.append([
-            Cell(timing.label), Cell(f"{timing.median_ms:.1f} ms", "number", timing.median_ms / slowest),
-            number(timing.p90_ms, "{:.1f} ms"), number(timing.ratio, "{:.2f} ×"), number(timing.rounds, "{:d}", "dim"),
-            Cell(f"{timing.engine} on {timing.device}", "dim"),
-        ])  # fmt: skip
+    slowest = max((timing.median_ms or 0.0 for timing in timings), default=0.0)
     caption = f"One face of {size} × {size}, {threads} thread{'s' if threads > 1 else ''}"
+    rows = [_timing_row(timing, slowest) for timing in timings]
     return table(caption, ["candidate", "median", "90 %", "ratio", "rounds", "run by"], rows)
+
+
+def _timing_row(timing: Timing, slowest: float) -> list[Cell]:
+    where = Cell(f"{timing.engine} on {timing.device}" if timing.engine else "did not run", "dim")
+    if timing.median_ms is None:
+        return [Cell(timing.label), *[number(None, "")] * 4, Cell(timing.error, "prose dim")]
+    return [
+        Cell(timing.label),
+        Cell(f"{timing.median_ms:.1f} ms", "number", timing.median_ms / slowest),
+        number(timing.p90_ms, "{:.1f} ms"),
+        number(timing.ratio, "{:.2f} ×"),
+        number(timing.rounds, "{:d}", "dim"),
+        where,
+    ]

@@ -75,7 +75,7 @@ def count_parameters(model: nn.Module) -> int:
 
 
 def count_macs(model: nn.Module, side: int) -> int:
-    """Count multiply-accumulates of convolutions and matrix products for one face of `side` x `side`.
+    """Count multiply-accumulates of convolutions and matrix products for one face of `side` x `side`, in eval mode.
 
     Additions, activations and resampling are left out, as the field does; they are a few per cent here.
     """

@@ -1,0 +1,86 @@
+"""Restorers and bundles for the judges' tests: small, seeded, quick."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from pocketface.bench.candidates import Candidate
+from pocketface.runtime.errors import BackendError
+from pocketface.runtime.manifest import (
+    FORMAT,
+    Artefact,
+    Manifest,
+    ParityFigures,
+    Source,
+    TensorSpec,
+    describe_file,
+    hash_artefact,
+    write_manifest,
+)
+from pocketface.runtime.models.checkpoint import save_checkpoint
+from pocketface.runtime.models.student import StudentConfig, StudentRestorer
+from pocketface.runtime.restorer import Faces, Restorer, RestorerInfo
+
+TINY = StudentConfig((8, 8), (1,), 1, (1,), 1)
+
+
+class FakeRestorer:
+    """Applies a function to faces."""
+
+    def __init__(self, work: Callable[[Faces], Faces], size: int | None = None, engine: str = "numpy") -> None:
+        self.info = RestorerInfo("fake", engine, "cpu", size, 8, size or 64, "0" * 64)
+        self.work = work
+
+    def __call__(self, faces: Faces) -> Faces:
+        return self.work(faces)
+
+
+@dataclass(frozen=True)
+class FakeCandidate(Candidate):
+    """Opens a restorer that exists already; without one it fails as a missing engine does."""
+
+    restorer: Restorer | None = None
+
+    def open(self, *, device: str = "auto", threads: int | None = None) -> Restorer:
+        """The restorer, whatever the device."""
+        assert device
+        assert threads is None or threads > 0
+        if self.restorer is None:
+            raise BackendError("the engine", "none")
+        return self.restorer
+
+
+def fake_candidate(label: str, restorer: Restorer | None, precision: str = "fp32") -> FakeCandidate:
+    return FakeCandidate(label, "nowhere", precision, "onnx", restorer)
+
+
+def save_student(path: Path, shift: float = 0.0) -> Path:
+    """Write a tiny student; `shift` moves all its results by so much."""
+    torch.manual_seed(0)
+    student = StudentRestorer(TINY)
+    with torch.no_grad():
+        last = student.tail[2]
+        assert isinstance(last, torch.nn.Conv2d)
+        assert last.bias is not None
+        last.bias.add_(shift)
+    save_checkpoint(path, student, training={"data": "none"})
+    return path
+
+
+def save_bundle(folder: Path, student: Path, file: Path, precision: str = "fp32") -> Path:
+    """Write a bundle whose only device file is another checkpoint, which any machine can run."""
+    folder.mkdir()
+    (folder / "copy.safetensors").write_bytes(file.read_bytes())
+    spec = TensorSpec("faces", ("N", 3, "S", "S"), "float32", "NCHW", 0.0, 1.0)
+    figures = ParityFigures("pytorch", 1, "mild", 100.0, 100.0, 50.0, 0.0)
+    artefact = Artefact(
+        describe_file(folder, "copy.safetensors"), "onnx", precision, 256, "0" * 64, (spec,), (spec,), figures
+    )
+    source = Source(hash_artefact(student), "student", {}, {}, "Apache-2.0")
+    manifest = Manifest(FORMAT, "tiny", "2026-11-23T00:00:00+00:00", source, {"torch": "2"}, (artefact,), ())
+    write_manifest(folder, manifest)
+    return folder
