@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import fx, nn
+from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..runtime.errors import ExportError
 
@@ -50,7 +51,8 @@ def build_deploy_graph(student: nn.Module) -> fx.GraphModule:
 def trace(model: nn.Module) -> fx.GraphModule:
     """Trace any feed-forward network into a flat graph of leaf modules and functions, with readable node names.
 
-    Every PReLU with one slope becomes the LeakyReLU that computes the same; other operations stay as they are.
+    Every PReLU with one slope becomes the LeakyReLU that computes the same, and every BatchNorm behind a convolution
+    becomes part of it; other operations stay as they are.
 
     Args:
         model: a network without control flow on its inputs; a copy of it is traced, in float32 and eval mode.
@@ -71,6 +73,7 @@ def trace(model: nn.Module) -> fx.GraphModule:
         if node.op == "call_function" and node.target is torch.add:
             node.target = operator.add
     graph_module = fx.GraphModule(root, graph)
+    _fold_normalisation(graph_module)
     for path, module in list(graph_module.named_modules()):
         if isinstance(module, nn.PReLU) and module.num_parameters == 1:
             graph_module.set_submodule(path, nn.LeakyReLU(float(module.weight)))
@@ -125,6 +128,22 @@ class _PathTracer(fx.Tracer):
             what = target if isinstance(target, str) else target.__name__
             name = "_".join([*path.split("."), what]).strip("_")
         return super().create_node(kind, target, args, kwargs, name, type_expr)
+
+
+def _fold_normalisation(graph_module: fx.GraphModule) -> None:
+    """Fold each BatchNorm whose input is a convolution that nobody else reads; any other stays and is refused later."""
+    graph = graph_module.graph
+    for node in graph.find_nodes(op="call_module"):
+        norm, source = module_of(graph_module, node), node.args[0]
+        if not isinstance(norm, nn.BatchNorm2d) or not isinstance(source, fx.Node) or len(source.users) > 1:
+            continue
+        conv = module_of(graph_module, source)
+        if isinstance(conv, nn.Conv2d):
+            graph_module.set_submodule(str(source.target), fuse_conv_bn_eval(conv, norm))
+            node.replace_all_uses_with(source)
+            graph.erase_node(node)
+    graph_module.delete_all_unused_submodules()
+    graph_module.recompile()
 
 
 def _name_input(graph: fx.Graph, old: fx.Node) -> None:

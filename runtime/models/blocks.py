@@ -5,9 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-# A residual branch that starts near zero lets a deep body train without normalisation layers; exactly zero stalls it
-# (measured: docs/experiments.md).
-_BRANCH_GAIN = 0.15
+# A residual branch that starts small lets a deep body begin close to its input; exactly zero stalls it.
+_BRANCH_GAIN = 0.5
 
 
 def activation() -> nn.PReLU:
@@ -24,10 +23,18 @@ def shrink(conv: nn.Conv2d, gain: float) -> nn.Conv2d:
     return conv
 
 
+def branch_end(channels: int) -> nn.BatchNorm2d:
+    """The normalisation that ends a residual branch, at a small first gain."""
+    norm = nn.BatchNorm2d(channels)
+    nn.init.constant_(norm.weight, _BRANCH_GAIN)
+    return norm
+
+
 class InvertedResidual(nn.Module):
     """Expand (1x1), filter (depthwise 3x3), project (1x1), add: (N, C, H, W) -> (N, C, H, W).
 
-    Without BatchNorm: a restorer must not depend on its batch, and there is nothing to fold at export.
+    BatchNorm decides whether this body learns at all in the time that there is (measured: docs/experiments.md); export
+    folds it into the convolutions.
 
     Source: MobileNetV2 (Sandler et al. 2018), MobileFaceNet (Chen et al. 2018).
     """
@@ -35,19 +42,27 @@ class InvertedResidual(nn.Module):
     def __init__(self, channels: int, expansion: int) -> None:
         super().__init__()
         hidden = channels * expansion
-        self.conv_pw = nn.Conv2d(channels, hidden, 1)
+        self.conv_pw = nn.Conv2d(channels, hidden, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(hidden)
         self.act1 = activation()
-        self.conv_dw = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+        self.conv_dw = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden, bias=False)
+        self.bn2 = nn.BatchNorm2d(hidden)
         self.act2 = activation()
-        self.conv_pwl = shrink(nn.Conv2d(hidden, channels, 1), 3 * _BRANCH_GAIN)
+        self.conv_pwl = nn.Conv2d(hidden, channels, 1, bias=False)
+        self.bn3 = branch_end(channels)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return x plus what the branch adds."""
-        return x + self.conv_pwl(self.act2(self.conv_dw(self.act1(self.conv_pw(x)))))
+        y = self.act1(self.bn1(self.conv_pw(x)))
+        y = self.act2(self.bn2(self.conv_dw(y)))
+        return x + self.bn3(self.conv_pwl(y))
 
 
 class SqueezeExcite(nn.Module):
-    """Channel attention: each channel is scaled by a gate that sees the mean of all (Hu et al. 2018)."""
+    """Channel attention: each channel is scaled by a gate in (0, 2) that sees the mean of all (Hu et al. 2018).
+
+    The gate begins near 1, so that attention does not shrink a branch that has only begun to learn.
+    """
 
     def __init__(self, channels: int, reduction: int = 8) -> None:
         super().__init__()
@@ -58,11 +73,11 @@ class SqueezeExcite(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
         gate = self.conv_expand(self.act1(self.conv_reduce(x.mean((2, 3), keepdim=True))))
-        return x * gate.sigmoid()
+        return x * (2 * gate.sigmoid())
 
 
 class SpatialAttention(nn.Module):
-    """Each place is scaled by a gate that sees the mean and maximum over channels around it (CBAM, Woo et al. 2018)."""
+    """Each place is scaled by a gate in (0, 2) that sees mean and maximum over channels (CBAM, Woo et al. 2018)."""
 
     def __init__(self, kernel_size: int = 5) -> None:
         super().__init__()
@@ -71,7 +86,7 @@ class SpatialAttention(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) -> (N, C, H, W)."""
         seen = torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1)
-        return x * self.conv(seen).sigmoid()
+        return x * (2 * self.conv(seen).sigmoid())
 
 
 class AttentiveResidual(nn.Module):
@@ -84,20 +99,22 @@ class AttentiveResidual(nn.Module):
 
     def __init__(self, channels: int, embedding: int = 0) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn1 = nn.BatchNorm2d(channels)
         self.act1 = activation()
         self.modulation = nn.Linear(embedding, 2 * channels) if embedding else None
         if self.modulation is not None:  # starts as the identity: scale 1, shift 0
             nn.init.zeros_(self.modulation.weight)
             nn.init.zeros_(self.modulation.bias)
-        self.conv2 = shrink(nn.Conv2d(channels, channels, 3, padding=1), 4 * _BRANCH_GAIN)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1, bias=False)
+        self.bn2 = branch_end(channels)
         self.se = SqueezeExcite(channels)
         self.sa = SpatialAttention()
 
     def forward(self, x: Tensor, embedding: Tensor | None = None) -> Tensor:
         """(N, C, H, W), (N, D) -> (N, C, H, W)."""
-        y = self.conv1(x)
+        y = self.bn1(self.conv1(x))
         if self.modulation is not None and embedding is not None:
             scale, shift = self.modulation(embedding)[:, :, None, None].chunk(2, dim=1)
             y = y * (1 + scale) + shift
-        return x + self.sa(self.se(self.conv2(self.act1(y))))
+        return x + self.sa(self.se(self.bn2(self.conv2(self.act1(y)))))

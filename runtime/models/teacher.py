@@ -69,7 +69,7 @@ class TeacherRestorer(nn.Module):
             self.decoder.append(_Stage(width, self.config.decoder_blocks[level], known))
         self.middle = _Stage(widths[-1], self.config.middle_blocks, known)
         last = nn.Conv2d(widths[0], 3 * stride**2, 3, padding=1)
-        self.tail = nn.Sequential(shrink(last, 0.1), nn.PixelShuffle(stride))
+        self.tail = nn.Sequential(shrink(last, 0.02), nn.PixelShuffle(stride))
 
     def train(self, mode: bool = True) -> TeacherRestorer:  # noqa: FBT001, FBT002 - torch's own signature
         """Switch modes; the guide's normalisation statistics are part of what it knows, so it never leaves eval."""

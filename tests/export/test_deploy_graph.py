@@ -25,12 +25,13 @@ def student() -> StudentRestorer:
     return student
 
 
-def test_computes_exactly_what_the_clamped_student_computes(student: StudentRestorer) -> None:
+def test_computes_what_the_clamped_student_computes(student: StudentRestorer) -> None:
     faces = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         raw, deployed = student(faces), build_deploy_graph(student)(faces)
     assert raw.min() < 0 < 1 < raw.max()
-    assert torch.equal(deployed, raw.clamp(0, 1))
+    # Folding BatchNorm into convolutions rounds each weight once more in float32.
+    assert torch.allclose(deployed, raw.clamp(0, 1), atol=1e-5)
 
 
 def test_holds_only_the_operations_that_devices_know(student: StudentRestorer) -> None:
