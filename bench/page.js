@@ -1,8 +1,8 @@
-// Without this script the page shows both pictures beside each other; with it, one over the other with a border to move.
+// Without this script two pictures stand side by side; with it, one lies over the other with a border to move.
 for (const wipe of document.querySelectorAll(".wipe")) {
   const range = wipe.querySelector("input");
   const show = () => wipe.style.setProperty("--cut", range.value + "%");
   range.addEventListener("input", show);
-  wipe.hidden = false;
+  wipe.classList.add("live");
   show();
 }

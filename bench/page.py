@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from .faces_set import Pixels
-from .markup import data_uri, definitions, details, paragraph, picture, section
+from .markup import definitions, details, paragraph, picture, section
 from .report import Example, Photo, Report, machine_facts
 from .sections import latency_section, parity_section, quality_section, size_section
 
@@ -47,7 +47,7 @@ def _header(report: Report) -> str:
     when = report.created.strftime("%-d %B %Y, %H:%M UTC")
     notes = "".join(paragraph(note, "note") for note in report.notes)
     failures = "".join(
-        f"<li><strong>{escape(trial.label)}</strong> {escape('; '.join(trial.violations[:3]))}</li>"
+        f"<li><strong>{escape(trial.label)}</strong> {escape(_shortened(trial.violations))}</li>"
         for trial in report.failed
     )
     return (
@@ -56,6 +56,11 @@ def _header(report: Report) -> str:
         f'<p class="when"><time datetime="{report.created.isoformat()}">{when}</time></p>'
         f"{f'<ul class=failures>{failures}</ul>' if failures else ''}{_key_figures(report)}{notes}</header>"
     )
+
+
+def _shortened(violations: list[str]) -> str:
+    more = len(violations) - 2
+    return "; ".join(violations[:2]) + (f"; and {more} more" if more > 0 else "")
 
 
 def _key_figures(report: Report) -> str:
@@ -81,6 +86,7 @@ def _photo(photo: Photo) -> str:
     label, after = next(iter(photo.after.items()))
     wipes = _wipe(photo.before, after, label, "the photograph")
     named = {"before": photo.before, **{f"restored by {key}": value for key, value in photo.after.items()}}
+    named |= {} if photo.original is None else {"original": photo.original}
     if photo.close_up is not None:
         left, top, width, height = photo.close_up
         part = (slice(top, top + height), slice(left, left + width))
@@ -94,13 +100,14 @@ def _photo(photo: Photo) -> str:
 
 
 def _wipe(before: Pixels, after: Pixels, label: str, what: str) -> str:
-    """One picture over the other with a border to move; hidden until the script runs: the views below say the same."""
+    """Two pictures side by side, which the script lays over each other with a border to move."""
     height, width = before.shape[:2]
     return (
-        f'<div class="wipe" hidden style="--ratio:{width}/{height}"><img src="{data_uri(_enlarged(before))}" alt="">'
-        f'<img class="over" src="{data_uri(_enlarged(after))}" alt=""><span class="tag left">before</span>'
-        f'<span class="tag right">{escape(label)}</span><span class="line"></span>'
-        f'<input type="range" min="0" max="100" value="50" step="0.5" aria-label="Move the border across {what}"></div>'
+        f'<div class="wipe" style="--ratio:{width}/{height}">{picture(_enlarged(before), f"{what}, before")}'
+        + picture(_enlarged(after), f"{what}, restored by {label}", 'class="over"')
+        + f'<span class="tag left">before</span><span class="tag right">{escape(label)}</span>'
+        f'<span class="line"></span><input type="range" min="0" max="100" value="50" step="0.5" '
+        f'aria-label="Move the border across {what}"></div>'
     )
 
 

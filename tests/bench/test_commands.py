@@ -44,7 +44,7 @@ def test_a_bundle_that_strays_exits_with_1_and_names_the_face(
     assert call(parity_command, bundle, *words) == 1
     out = capsys.readouterr().out
     assert "onnx fp32 256: mild: PSNR 40" in out
-    assert "1 of 1 comparisons goes beyond tolerance" in out
+    assert "1 of 1 files goes beyond tolerance" in out
 
 
 @pytest.mark.parametrize(
