@@ -8,7 +8,6 @@ that adds (`encoder_0_0_add`, at the top `add`, `add_1`, ...), `image` for the i
 from __future__ import annotations
 
 import copy
-import hashlib
 import operator
 from typing import Any
 
@@ -17,8 +16,10 @@ from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..runtime.errors import ExportError
+from ..runtime.models.checkpoint import hash_tensors
 
 IMAGE, RESTORED = "image", "restored"
+_WEIGHTS = "weights_sha256"
 
 
 def build_deploy_graph(student: nn.Module) -> fx.GraphModule:
@@ -73,6 +74,7 @@ def trace(model: nn.Module) -> fx.GraphModule:
         if node.op == "call_function" and node.target is torch.add:
             node.target = operator.add
     graph_module = fx.GraphModule(root, graph)
+    graph_module.meta[_WEIGHTS] = hash_tensors(root.state_dict())
     _fold_normalisation(graph_module)
     for path, module in list(graph_module.named_modules()):
         if isinstance(module, nn.PReLU) and module.num_parameters == 1:
@@ -81,20 +83,12 @@ def trace(model: nn.Module) -> fx.GraphModule:
 
 
 def weights_sha256(graph_module: fx.GraphModule) -> str:
-    """sha256 over the nodes' names, weights and slopes in graph order; it does not depend on torch's version.
+    """sha256 over the float32 weights of the network that a graph was traced from.
 
-    Measured ranges carry it, so that no writer can pair them with other weights.
+    Measured ranges carry it, so that no writer can pair them with other weights. It is taken before folding, whose last
+    bit depends on the machine: ranges that are shipped must match wherever they are used.
     """
-    digest = hashlib.sha256()
-    for node in graph_module.graph.nodes:
-        digest.update(f"{node.name}\n".encode())
-        module = module_of(graph_module, node)
-        if isinstance(module, nn.LeakyReLU):
-            digest.update(f"{float(module.negative_slope).hex()}\n".encode())
-        for name, tensor in sorted(module.state_dict().items()) if module is not None else ():
-            digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
-            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()
+    return graph_module.meta[_WEIGHTS]
 
 
 def module_of(graph_module: fx.GraphModule, node: fx.Node) -> nn.Module | None:

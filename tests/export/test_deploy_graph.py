@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from pocketface.export.deploy_graph import IMAGE, RESTORED, build_deploy_graph, trace, weights_sha256
 from pocketface.runtime.errors import ExportError
+from pocketface.runtime.models.checkpoint import hash_tensors
 from pocketface.runtime.models.student import StudentConfig, StudentRestorer
 
 TINY = StudentConfig((8, 16), (1,), 1, (1,))
@@ -16,12 +17,15 @@ TINY = StudentConfig((8, 16), (1,), 1, (1,))
 @pytest.fixture
 def student() -> StudentRestorer:
     torch.manual_seed(3)
-    student = StudentRestorer(TINY)
+    student = StudentRestorer(TINY).eval()
     with torch.no_grad():
         student.tail[2].weight.mul_(40)  # far from the identity, so that the clamp has work to do on both sides
         for module in student.modules():
             if isinstance(module, nn.PReLU):
                 module.weight.fill_(float(torch.rand(()) - 0.3))
+            elif isinstance(module, nn.BatchNorm2d):  # statistics that make a difference when they are folded
+                for values in (module.weight, module.bias, module.running_mean, module.running_var):
+                    values.uniform_(0.5, 1.5)  # pyright: ignore[reportOptionalMemberAccess] - it tracks statistics
     return student
 
 
@@ -66,6 +70,11 @@ def test_hash_follows_weights_and_slopes(student: StudentRestorer) -> None:
     assert len({before, slope, weights_sha256(build_deploy_graph(student))}) == 3
 
 
+def test_hash_is_that_of_the_network_before_folding(student: StudentRestorer) -> None:
+    """Folding rounds differently from machine to machine, and shipped ranges must match on all of them."""
+    assert weights_sha256(build_deploy_graph(student)) == hash_tensors(student.state_dict())
+
+
 class _Inner(nn.Module):
     def __init__(self, culprit: nn.Module) -> None:
         super().__init__()
@@ -80,6 +89,7 @@ class _Inner(nn.Module):
     [
         nn.Sigmoid(),
         nn.PReLU(3),
+        nn.BatchNorm2d(3),  # with no convolution in front that could take it in
         nn.Conv2d(4, 4, 3, groups=2),
         nn.Conv2d(3, 3, 3, padding=1, padding_mode="reflect"),
         nn.Upsample(scale_factor=2, mode="nearest"),
