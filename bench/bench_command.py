@@ -20,7 +20,6 @@ from pathlib import Path
 
 from ..distill.faces import read_crops
 from ..export.progress import shown
-from ..runtime.atomic import replacing_folder
 from ..runtime.faces.degrade import LEVELS
 from ..runtime.restorer import Faces
 from .accuracy import Quality, score_restorers, steps_of
@@ -61,9 +60,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure, print the parity table, write the folder; 1 where a file fails."""
     report = make_report(arguments)
-    with replacing_folder(arguments.output) as folder:
-        write_json(report, folder / FIGURES)
-        write_html(report, folder / PAGE)
+    # File by file: whatever else the folder holds stays.
+    write_json(report, arguments.output / FIGURES)
+    write_html(report, arguments.output / PAGE)
     sys.stdout.write(table_of(report.trials) + f"{report.headline}\n{arguments.output / PAGE}\n")
     return 1 if report.verdict == "fail" else 0
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from ..runtime.backends import open_restorer
 from ..runtime.errors import BundleError
 from ..runtime.manifest import Artefact, hash_artefact, read_manifest
+from ..runtime.parity import TOLERANCES
 from ..runtime.restorer import Restorer
 
 
@@ -52,7 +53,7 @@ def bundle_candidates(bundle: Path, student_sha256: str) -> list[Candidate]:
             "name the student it was made from with --student",
         )  # fmt: skip
     for artefact in manifest.artefacts:
-        _check_unchanged(bundle, artefact)
+        _check(bundle, artefact)
     return [
         Candidate(
             f"{artefact.target} {artefact.precision} {artefact.size}", str(bundle / artefact.file.path),
@@ -62,7 +63,9 @@ def bundle_candidates(bundle: Path, student_sha256: str) -> list[Candidate]:
     ]  # fmt: skip
 
 
-def _check_unchanged(bundle: Path, artefact: Artefact) -> None:
+def _check(bundle: Path, artefact: Artefact) -> None:
+    if artefact.precision not in TOLERANCES:
+        raise BundleError(f"a precision of {', '.join(TOLERANCES)}", f"'{artefact.precision}' in {bundle}")
     if hash_artefact(bundle / artefact.file.path) != artefact.file.sha256:
         raise BundleError(
             f"{artefact.file.path} as it was exported", "a file with another sha256", "export the bundle again"

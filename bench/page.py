@@ -10,7 +10,7 @@ import numpy as np
 
 from .faces_set import Pixels
 from .markup import definitions, details, paragraph, picture, section
-from .report import Example, Photo, Report, machine_facts
+from .report import BeforeAfter, Example, Report, machine_facts
 from .sections import latency_section, parity_section, quality_section, size_section
 
 # Faces shown at once; the others wait behind a click, not to bury the figures.
@@ -82,7 +82,7 @@ def _key_figures(report: Report) -> str:
     return definitions(pairs, "key")
 
 
-def _photo(photo: Photo) -> str:
+def _photo(photo: BeforeAfter) -> str:
     label, after = next(iter(photo.after.items()))
     wipes = _wipe(photo.before, after, label, "the photograph")
     named = {"before": photo.before, **{f"restored by {key}": value for key, value in photo.after.items()}}

@@ -52,7 +52,7 @@ class Example:
 
 
 @dataclass(frozen=True)
-class Photo:
+class BeforeAfter:
     """A whole photograph before and after.
 
     Args:
@@ -92,7 +92,7 @@ class Report:
     faces_source: str = ""
     provenance: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
-    photo: Photo | None = None
+    photo: BeforeAfter | None = None
     examples: Sequence[Example] = ()
     trials: Sequence[Trial] = ()
     timings: Sequence[Timing] = ()

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from ..runtime.errors import InputError
 from ..runtime.manifest import measure_artefact
 from ..runtime.models.checkpoint import load_model
-from ..runtime.weights import SHIPPED, shipped_path
+from ..runtime.weights import find_checkpoint
 from .candidates import Candidate
 
 
@@ -63,7 +63,7 @@ def locate(path: str) -> Path:
     Raises:
         InputError: nothing is there.
     """
-    file = shipped_path(path) if path in SHIPPED and not Path(path).exists() else Path(path)
+    file = find_checkpoint(path)
     if not file.exists():
         raise InputError("a network's file", f"nothing at {file}")
     return file

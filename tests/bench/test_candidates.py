@@ -26,6 +26,12 @@ def test_a_bundle_of_another_student_is_refused(student: Path, tmp_path: Path) -
         bundle_candidates(bundle, "0" * 64)
 
 
+def test_a_precision_without_a_tolerance_is_refused(student: Path, tmp_path: Path) -> None:
+    bundle = save_bundle(tmp_path / "bundle", student, student, "fp8")
+    with pytest.raises(BundleError, match="fp8"):
+        bundle_candidates(bundle, hash_artefact(student))
+
+
 def test_a_file_changed_after_export_is_refused(student: Path, tmp_path: Path) -> None:
     bundle = save_bundle(tmp_path / "bundle", student, student)
     with (bundle / "copy.safetensors").open("ab") as file:

@@ -17,7 +17,7 @@ from pocketface.bench.accuracy import Figure, Quality, Score
 from pocketface.bench.latency import Timing
 from pocketface.bench.lineup import show_faces
 from pocketface.bench.markup import typeset
-from pocketface.bench.report import Photo, Report, report_to_json, write_html, write_json
+from pocketface.bench.report import BeforeAfter, Report, report_to_json, write_html, write_json
 from pocketface.bench.size import Size
 from pocketface.bench.trials import Trial, report_only, try_candidates
 from pocketface.bench.verification import Verification
@@ -72,7 +72,7 @@ def full_report(work: Callable[[Faces], Faces] = REFERENCE.work) -> Report:
         faces_source="noise",
         provenance={"student weights": EVIL},
         notes=[EVIL],
-        photo=Photo(image, {"student": image, "teacher": image}, EVIL, (5, 5, 10, 10), image),
+        photo=BeforeAfter(image, {"student": image, "teacher": image}, EVIL, (5, 5, 10, 10), image),
         examples=show_faces(faces_at(64), {"student": faces_at(64).inputs}),
         trials=trials(work),
         timings=[
