@@ -1,0 +1,178 @@
+"""Write measured tables into a Markdown file, between markers, so that no figure in it is typed by hand.
+
+    pocketface bench BUNDLE --crops crops --judge judge.ckpt -o report
+    python -m pocketface.bench.readme report/report.json README.md
+Each table goes between `<!-- figures: NAME -->` and `<!-- end -->`, for NAME in validation, verification, parity, latency,
+sizes. A marker without figures in the report is an error: an old table must not stay behind as if it were new.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from ..runtime.atomic import replacing_file
+from ..runtime.cli import run_command
+from ..runtime.errors import InputError
+from .report import FORMAT
+
+_MARKER = re.compile(r"(<!-- figures: (?P<name>[\w-]+) -->\n).*?(<!-- end -->)", re.DOTALL)
+_ABSENT = "-"
+Rows: TypeAlias = list[list[str]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("report", type=Path, help="report.json of `pocketface bench`")
+    parser.add_argument("document", type=Path, help="Markdown file with markers")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Replace every marked table."""
+    report = read_report(arguments.report)
+    text = arguments.document.read_text(encoding="utf-8")
+    with replacing_file(arguments.document) as temporary:
+        temporary.write_text(fill_tables(text, report), encoding="utf-8")
+    return 0
+
+
+def read_report(path: Path) -> dict[str, Any]:
+    """Read the figures of a bench run.
+
+    Raises:
+        InputError: no such file, or another format.
+    """
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError("the report.json of a bench run", f"{path}: {error}") from error
+    if not isinstance(report, dict) or report.get("format") != FORMAT:
+        raise InputError(f"a file of the format {FORMAT}", str(path))
+    return report
+
+
+def fill_tables(text: str, report: Mapping[str, Any]) -> str:
+    """Return the document with every marked table made anew.
+
+    Raises:
+        InputError: a marker of an unknown name, or one that the report has no figures for.
+    """
+
+    def replace(match: re.Match[str]) -> str:
+        name = match["name"]
+        if name not in TABLES:
+            raise InputError(f"a marker of {', '.join(TABLES)}", f"'{name}'")
+        rows = TABLES[name](report)
+        if len(rows) < 2:
+            raise InputError(f"figures for the table '{name}'", "none in the report", "run bench with what they need")
+        return f"{match[1]}{_markdown(rows)}{match[3]}"
+
+    return _MARKER.sub(replace, text)
+
+
+def validation_rows(report: Mapping[str, Any]) -> Rows:
+    """Method by level: PSNR, gain over the input, SSIM, judge cosine."""
+    head = ["level", "", "PSNR dB", "gain dB", "SSIM", "judge cosine"]
+    return [head, *(_score_row(score) for score in (report["quality"] or {}).get("scores", []))]
+
+
+def verification_rows(report: Mapping[str, Any]) -> Rows:
+    """Whether people are still found in a gallery of clean photographs."""
+    head = ["level", "probes", "people", "rank 1", "TAR", "at FAR", "genuine cosine"]
+    return [
+        head,
+        *(
+            [found["level"], found["method"], str(found["people"]), _number(found["rank1"], 3)]
+            + [_number(found["tar"], 3), f"{found['far']:g}", _number(found["genuine_cosine"], 3)]
+            for found in (report["quality"] or {}).get("verification", [])
+        ),
+    ]
+
+
+def parity_rows(report: Mapping[str, Any]) -> Rows:
+    """Each file against the PyTorch student, on the worst face; then the student against the teacher."""
+    head = ["candidate", "engine", "verdict", "PSNR dB", "residual SNR dB", "max difference", "drift", "worst face"]
+    return [head, *(_trial_row(trial, trial["report"] or {}) for trial in report["parity"])]
+
+
+def latency_rows(report: Mapping[str, Any]) -> Rows:
+    """Milliseconds a face, and the ratio to the PyTorch student in the same rounds."""
+    head = ["candidate", "size", "threads", "median ms", "p90 ms", "times the PyTorch student"]
+    return [
+        head,
+        *(
+            [timing["label"], str(timing["size"]), str(timing["threads"])]
+            + [_number(timing["median_ms"], 1), _number(timing["p90_ms"], 1), _number(timing["ratio"], 2)]
+            for timing in report["latency"]
+            if timing["median_ms"] is not None
+        ),
+    ]
+
+
+def size_rows(report: Mapping[str, Any]) -> Rows:
+    """Bytes of each file, parameters and multiply-accumulates of each network."""
+    return [["file", "bytes", "parameters", "GMAC at 256"], *(_size_row(size) for size in report["sizes"])]
+
+
+TABLES: dict[str, Callable[[Mapping[str, Any]], Rows]] = {
+    "validation": validation_rows,
+    "verification": verification_rows,
+    "parity": parity_rows,
+    "latency": latency_rows,
+    "sizes": size_rows,
+}
+
+
+def _score_row(score: Mapping[str, Any]) -> list[str]:
+    gain = f"{score['gain_db']['mean']:+.2f} ± {_number(score['gain_db']['error'], 2)}"
+    cosine = None if score["cosine"] is None else score["cosine"]["mean"]
+    return [
+        score["level"],
+        score["method"],
+        _number(score["psnr_db"]["mean"], 2),
+        _ABSENT if score["method"] == "input" else gain,
+        _number(score["ssim"]["mean"], 3),
+        _number(cosine, 3),
+    ]
+
+
+def _trial_row(trial: Mapping[str, Any], found: Mapping[str, Any]) -> list[str]:
+    return [
+        trial["label"],
+        trial["engine"],
+        trial["verdict"],
+        _number(found.get("min_psnr_db"), 1),
+        _number(found.get("min_residual_snr_db"), 1),
+        _significant(found.get("max_abs")),
+        _significant(found.get("max_identity_drift")),
+        found.get("worst_face", _ABSENT),
+    ]
+
+
+def _size_row(size: Mapping[str, Any]) -> list[str]:
+    macs = size["macs"].get("256")
+    parameters = _ABSENT if size["parameters"] is None else f"{size['parameters']:,}"
+    return [size["label"], f"{size['bytes']:,}", parameters, _number(macs and macs / 1e9, 2)]
+
+
+def _number(value: float | None, digits: int) -> str:
+    return _ABSENT if value is None else f"{value:.{digits}f}"
+
+
+def _significant(value: float | None) -> str:
+    return _ABSENT if value is None else f"{value:.2g}"
+
+
+def _markdown(rows: Sequence[Sequence[str]]) -> str:
+    head, *body = ["| " + " | ".join(row) + " |" for row in rows]
+    rule = "|" + "---|" * len(rows[0])
+    return "\n".join([head, rule, *body, ""])
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(sys.modules[__name__], "python -m pocketface.bench.readme", sys.argv[1:]))
