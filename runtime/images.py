@@ -1,0 +1,160 @@
+"""Photographs: read upright, written back with what belongs to them.
+
+A `Photo` is upright RGB in the depth that its file has. Orientation is applied on reading and recorded as applied.
+Alpha, 16 bits, greyness, colour profile, EXIF and resolution survive; colours stay in the file's own colour space. XMP
+does not survive.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .atomic import replacing_file
+from .decode import Pixels, Raster, decode
+from .encode import encode, format_for
+from .errors import ContractError, ImageError, OutputError
+from .exif import make_upright, orientation_of
+
+SMALLEST_SIDE = 16
+# EXIF orientation, from 1 -> quarter turns counter-clockwise, then whether left and right change places.
+_TURNS = ((0, False), (0, True), (2, False), (2, True), (3, True), (3, False), (1, True), (1, False))
+
+
+@dataclass(frozen=True)
+class Metadata:
+    """What travels with the pixels.
+
+    Args:
+        icc: colour profile, or None.
+        exif: EXIF block without its prefix, its orientation 1, or None.
+        dpi: pixels per inch, horizontally and vertically, or None.
+    """
+
+    icc: bytes | None = None
+    exif: bytes | None = None
+    dpi: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Photo:
+    """An upright photograph.
+
+    Args:
+        rgb: (H, W, 3) uint8 or uint16; the type is the file's depth.
+        alpha: (H, W) of the same type, or None; not premultiplied.
+        grey: every pixel has three equal values, whether or not the file stored three.
+        metadata: profile, EXIF, resolution.
+    """
+
+    rgb: Pixels
+    alpha: Pixels | None = None
+    grey: bool = False
+    metadata: Metadata = Metadata()
+
+    def with_rgb(self, rgb: Pixels) -> Photo:
+        """The same photograph with other pixels of the same shape and type.
+
+        Raises:
+            ContractError: another shape or type.
+        """
+        if rgb.shape != self.rgb.shape or rgb.dtype != self.rgb.dtype:
+            raise ContractError(f"{self.rgb.dtype} {self.rgb.shape}", f"{rgb.dtype} {rgb.shape}")
+        return replace(self, rgb=rgb)
+
+
+def read_photo(path: Path) -> Photo:
+    """Read a JPEG, PNG, TIFF, WebP, BMP or GIF.
+
+    Raises:
+        ImageError: no such file, not an image, damaged, truncated, or smaller than 16 pixels.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise ImageError("a photograph", f"{path}: {error.strerror}") from error
+    raster = decode(content, str(path))
+    height, width, channels = raster.pixels.shape
+    if min(height, width) < SMALLEST_SIDE:
+        least = f"{SMALLEST_SIDE} x {SMALLEST_SIDE}"
+        raise ImageError(f"a photograph of at least {least} pixels", f"{width} x {height} in {path}")
+    pixels = turn_upright(raster.pixels, orientation_of(raster.exif))
+    colour = channels - 1 + channels % 2
+    rgb = np.repeat(pixels[:, :, :1], 3, axis=2) if colour == 1 else np.ascontiguousarray(pixels[:, :, :3])
+    alpha = np.ascontiguousarray(pixels[:, :, -1]) if channels in (2, 4) else None
+    exif = None if raster.exif is None else make_upright(raster.exif)
+    metadata = Metadata(raster.icc, exif, raster.dpi)
+    return Photo(rgb, alpha, grey=colour == 1 or _is_grey(rgb), metadata=metadata)
+
+
+def write_photo(photo: Photo, path: Path) -> None:
+    """Write a photograph whole or not at all; the suffix decides the format.
+
+    Grey photographs are written with one channel, unless their profile is one for colour.
+
+    Raises:
+        OutputError: a place that cannot be written to, an unknown suffix, or a format that lacks alpha or 16 bits.
+    """
+    icc, exif, dpi = photo.metadata.icc, photo.metadata.exif, photo.metadata.dpi
+    one_channel = photo.grey and (icc is None or icc[16:20] == b"GRAY")
+    channels = [photo.rgb[:, :, :1] if one_channel else photo.rgb]
+    if photo.alpha is not None:
+        channels.append(photo.alpha[:, :, None])
+    pixels = np.ascontiguousarray(np.concatenate(channels, axis=2) if len(channels) > 1 else channels[0])
+    content = encode(Raster(pixels, icc, exif, dpi), path.suffix)
+    with replacing_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def check_destination(path: Path, photo: Photo | None = None) -> None:
+    """Find out before any work what is bound to fail afterwards.
+
+    Args:
+        path: where a photograph is to be written.
+        photo: what is to be written; None where it is not read yet.
+
+    Raises:
+        OutputError: an unknown suffix, a folder of that name, or a format that cannot hold the photograph.
+    """
+    target = format_for(path.suffix)
+    if path.is_dir():
+        raise OutputError("a file to write", f"the folder {path}", "add a file's name")
+    if photo is not None:
+        target.check(photo.rgb.dtype, alpha=photo.alpha is not None)
+
+
+def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
+    """Turn and mirror stored pixels (H, W, C) as an EXIF orientation from 1 to 8 asks; a view, not a copy."""
+    turns, mirrored = _TURNS[orientation - 1]
+    turned = np.rot90(pixels, turns)
+    return turned[:, ::-1] if mirrored else turned
+
+
+def to_float(pixels: Pixels) -> NDArray[np.float32]:
+    """Pixels of 8 or 16 bits, by their type, as float32 in [0, 1]; same shape."""
+    return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+
+
+def to_pixels(values: NDArray[np.float32], depth: np.dtype[np.uint8 | np.uint16]) -> Pixels:
+    """Values in [0, 1], rounded to the nearest level of a depth and clipped; same shape."""
+    highest = np.iinfo(depth).max
+    return np.clip(np.rint(values * np.float32(highest)), 0, highest).astype(depth)
+
+
+def to_uint8(pixels: Pixels) -> NDArray[np.uint8]:
+    """Pixels of 8 or 16 bits as 8 bits, rounded; same shape."""
+    if pixels.dtype == np.uint8:
+        return cast("NDArray[np.uint8]", pixels)
+    return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _is_grey(rgb: Pixels) -> bool:
+    """Whether all three channels are equal; a few pixels settle it for nearly every colour photograph."""
+    for view in (rgb[::31, ::31], rgb):
+        if not (np.array_equal(view[:, :, 0], view[:, :, 1]) and np.array_equal(view[:, :, 0], view[:, :, 2])):
+            return False
+    return True
