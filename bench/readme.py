@@ -2,8 +2,8 @@
 
     pocketface bench BUNDLE --crops crops --judge judge.ckpt -o report
     python -m pocketface.bench.readme report/report.json README.md
-Each table goes between `<!-- figures: NAME -->` and `<!-- end -->`, for NAME in validation, verification, parity, latency,
-sizes. A marker without figures in the report is an error: an old table must not stay behind as if it were new.
+Each table goes between `<!-- figures: NAME -->` and `<!-- end -->`, for NAME in validation, verification, parity,
+latency, sizes. A marker without figures in the report is an error: an old table must not stay behind as if it were new.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from ..runtime.atomic import replacing_file
-from ..runtime.cli import run_command
+from ..runtime.cli import run_module
 from ..runtime.errors import InputError
 from .report import FORMAT
 
@@ -87,8 +87,14 @@ def verification_rows(report: Mapping[str, Any]) -> Rows:
     return [
         head,
         *(
-            [found["level"], found["method"], str(found["people"]), _number(found["rank1"], 3)]
-            + [_number(found["tar"], 3), f"{found['far']:g}", _number(found["genuine_cosine"], 3)]
+            [
+                found["level"],
+                found["method"],
+                str(found["people"]),
+                *(_number(found[key], 3) for key in ("rank1", "tar")),
+                f"{found['far']:g}",
+                _number(found["genuine_cosine"], 3),
+            ]
             for found in (report["quality"] or {}).get("verification", [])
         ),
     ]
@@ -106,8 +112,13 @@ def latency_rows(report: Mapping[str, Any]) -> Rows:
     return [
         head,
         *(
-            [timing["label"], str(timing["size"]), str(timing["threads"])]
-            + [_number(timing["median_ms"], 1), _number(timing["p90_ms"], 1), _number(timing["ratio"], 2)]
+            [
+                timing["label"],
+                str(timing["size"]),
+                str(timing["threads"]),
+                *(_number(timing[key], 1) for key in ("median_ms", "p90_ms")),
+                _number(timing["ratio"], 2),
+            ]
             for timing in report["latency"]
             if timing["median_ms"] is not None
         ),
@@ -175,4 +186,4 @@ def _markdown(rows: Sequence[Sequence[str]]) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(run_command(sys.modules[__name__], "python -m pocketface.bench.readme", sys.argv[1:]))
+    sys.exit(run_module("python -m pocketface.bench.readme"))

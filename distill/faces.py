@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.atomic import replacing_file, replacing_folder
+from ..runtime.cli import run_module
 from ..runtime.errors import ImageError, InputError
 from ..runtime.faces.align import FFHQ, align_face, estimate_similarity, scale_of
 
@@ -166,18 +167,24 @@ def _group_share(text: str) -> tuple[str, int]:
     return group, int(share)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Make a folder of crops and print how many faces and people lie on each side of the split."""
-    parser = argparse.ArgumentParser(prog="python -m pocketface.distill.faces", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
     parser.add_argument("--photos", type=Path, required=True, help="folder with photographs and manifest.csv")
     parser.add_argument("--output", type=Path, required=True, help="folder of crops to write")
     parser.add_argument("--size", type=int, default=256, help="side of the crops (default: 256)")
     parser.add_argument("--least-px", type=float, default=220, help="smallest native side to keep (default: 220)")
     parser.add_argument(
-        "--validate", type=_group_share, action="append", default=[], metavar="GROUP=EIGHTHS",
+        "--validate",
+        type=_group_share,
+        action="append",
+        default=[],
+        metavar="GROUP=EIGHTHS",
         help="share of a group's people to validate on, in eighths (default: 1)",
-    )  # fmt: skip
-    arguments = parser.parse_args(argv)
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Make a folder of crops and print how many faces and people lie on each side of the split."""
     crops = prepare_crops(
         arguments.photos, arguments.output, arguments.size, arguments.least_px, dict(arguments.validate)
     )
@@ -188,4 +195,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_module("python -m pocketface.distill.faces"))

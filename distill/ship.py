@@ -7,22 +7,24 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
+from ..runtime.cli import run_module
 from ..runtime.models.checkpoint import load_model, save_checkpoint
 
 LICENCE = "Apache-2.0"
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Convert one checkpoint and say how far float16 moves its weights."""
-    parser = argparse.ArgumentParser(prog="python -m pocketface.distill.ship", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
     parser.add_argument("checkpoint", type=Path, help="averaged.safetensors of a run")
     parser.add_argument("--output", "-o", type=Path, required=True, help="file to write")
-    arguments = parser.parse_args(argv)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Convert one checkpoint and say how far float16 moves its weights."""
     model, info = load_model(arguments.checkpoint)
     digest = save_checkpoint(arguments.output, model, training={"licence": LICENCE, **info.training}, half=True)
     shipped, _ = load_model(arguments.output, info.architecture)
@@ -37,4 +39,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_module("python -m pocketface.distill.ship"))

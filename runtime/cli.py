@@ -65,6 +65,11 @@ def run_command(command: Command, prog: str, argv: Sequence[str]) -> int:
         return _complain(f"{prog}: interrupted", INTERRUPTED)
 
 
+def run_module(prog: str) -> int:
+    """Run the module that Python was started with as a command: what `python -m` modules end with."""
+    return run_command(cast("Command", sys.modules["__main__"]), prog, sys.argv[1:])
+
+
 def _run_entry_point(point: EntryPoint, argv: Sequence[str]) -> int:
     try:
         command = cast("Command", point.load())
