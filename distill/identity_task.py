@@ -22,6 +22,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..runtime.cli import run_module
 from ..runtime.faces.align import ARCFACE, FFHQ, align_face, fit_similarity
 from ..runtime.faces.degrade import LEVELS, degrade_face
 from ..runtime.models.checkpoint import save_checkpoint
@@ -195,16 +196,18 @@ def _schedule(progress: float) -> float:
     return min(1.0, progress / 0.03 + 0.01) * 0.5 * (1 + np.cos(np.pi * min(1.0, progress)))
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Train and write the checkpoint, with its log beside it."""
-    parser = argparse.ArgumentParser(prog="python -m pocketface.distill.identity_task", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
     parser.add_argument("--crops", type=Path, required=True, help="folder made by pocketface.distill.faces")
     parser.add_argument("-o", "--output", type=Path, required=True, help="checkpoint to write (float16 safetensors)")
     parser.add_argument("--log", type=Path, required=True, help="JSON lines to write")
     parser.add_argument("--seconds", type=float, default=IdentityRecipe.seconds, help="budget (default: %(default)s)")
     parser.add_argument("--blends", type=int, default=IdentityRecipe.blends, help="default: %(default)s")
     parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
-    arguments = parser.parse_args(argv)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Train and write the checkpoint, with its log beside it."""
     torch.set_num_threads(arguments.threads)
     recipe = IdentityRecipe(seconds=arguments.seconds, blends=arguments.blends)
     people = read_crops(arguments.crops, "train")
@@ -221,4 +224,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_module("python -m pocketface.distill.identity_task"))
