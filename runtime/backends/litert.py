@@ -40,7 +40,7 @@ def open(path: Path, *, device: str = "auto", threads: int | None = None) -> Res
     except OSError as error:
         raise BackendError("a readable TFLite file", f"{path}: {error.strerror}") from error
     check_tflite(content, path)
-    engine, interpreter_class = _find_interpreter()
+    engine, interpreter_class = find_interpreter()
     try:
         interpreter = interpreter_class(model_content=content, num_threads=threads)
         interpreter.allocate_tensors()
@@ -107,8 +107,12 @@ class _End:
         return (values.astype(np.float32) - np.float32(self._zero_point)) * self._scale
 
 
-def _find_interpreter() -> tuple[str, Any]:
-    """Return the engine's name and its Interpreter class."""
+def find_interpreter() -> tuple[str, Any]:
+    """Return the engine's name and its Interpreter class.
+
+    Raises:
+        BackendError: no interpreter is installed.
+    """
     reasons = []
     for engine, module in _INTERPRETERS.items():
         try:
