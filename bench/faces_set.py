@@ -19,6 +19,7 @@ from ..distill.faces import CROPS_TABLE, read_crops, read_rgb
 from ..export.golden import aligned_astronaut
 from ..runtime.errors import ContractError, InputError
 from ..runtime.faces.degrade import LEVELS, degrade_face
+from ..runtime.images import to_float, to_pixels
 from ..runtime.restorer import Faces
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -45,13 +46,12 @@ class FaceSet:
 
 def to_faces(images: list[Pixels]) -> Faces:
     """Stack (S, S, 3) uint8 RGB images into the contract's (N, 3, S, S) float32 in [0, 1]."""
-    stack = np.ascontiguousarray(np.stack(images).transpose(0, 3, 1, 2), np.float32)
-    return np.divide(stack, 255, dtype=np.float32)
+    return np.ascontiguousarray(to_float(np.stack(images)).transpose(0, 3, 1, 2))
 
 
-def to_pixels(face: NDArray[np.float32]) -> Pixels:
+def to_image(face: NDArray[np.float32]) -> Pixels:
     """Turn one face (3, S, S) in [0, 1] into (S, S, 3) uint8 RGB, rounded."""
-    return np.rint(np.clip(face, 0, 1) * 255).astype(np.uint8).transpose(1, 2, 0)
+    return np.asarray(to_pixels(face.transpose(1, 2, 0), np.dtype(np.uint8)), np.uint8)
 
 
 def astronaut_faces(size: int) -> FaceSet:

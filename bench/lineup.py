@@ -12,7 +12,7 @@ from ..runtime import metrics
 from ..runtime.manifest import hash_artefact, read_manifest
 from ..runtime.restorer import Faces
 from .candidates import Candidate, bundle_candidates
-from .faces_set import FaceSet, to_pixels
+from .faces_set import FaceSet, to_image
 from .report import Example, Picture
 from .size import locate
 
@@ -105,10 +105,10 @@ def show_faces(faces: FaceSet, results: Mapping[str, Faces], limit: int = 12) ->
             faces.names[index],
             (
                 *(
-                    Picture(label, to_pixels(found[index]), float(scores[label][index]))
+                    Picture(label, to_image(found[index]), float(scores[label][index]))
                     for label, found in columns.items()
                 ),
-                Picture("original", to_pixels(faces.targets[index])),
+                Picture("original", to_image(faces.targets[index])),
             ),
         )
         for index in chosen

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pocketface.bench.accuracy import BICUBIC, CLEAN, INPUT, Quality, score_restorers, steps_of
-from pocketface.bench.faces_set import Pixels, astronaut_faces, to_faces, to_pixels
+from pocketface.bench.faces_set import Pixels, astronaut_faces, to_faces, to_image
 from pocketface.runtime.restorer import Faces
 
 from .fakes import FakeRestorer
@@ -15,7 +15,7 @@ from .fakes import FakeRestorer
 @pytest.fixture(scope="module")
 def crops() -> list[Pixels]:
     """The astronaut and its mirror images: three crops."""
-    face = to_pixels(astronaut_faces(64).targets[0])
+    face = to_image(astronaut_faces(64).targets[0])
     return [face, face[:, ::-1].copy(), face[::-1].copy()]
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from pocketface.bench.faces_set import astronaut_faces, folder_faces, to_faces, to_pixels
+from pocketface.bench.faces_set import astronaut_faces, folder_faces, to_faces, to_image
 from pocketface.runtime.errors import ContractError, InputError
 from pocketface.runtime.faces.degrade import LEVELS
 from pocketface.runtime.metrics import psnr
@@ -38,7 +38,7 @@ def test_the_same_faces_come_every_time() -> None:
 
 def test_pixels_survive_the_way_there_and_back() -> None:
     image = np.random.default_rng(0).integers(0, 255, (8, 8, 3), np.uint8)
-    np.testing.assert_array_equal(to_pixels(to_faces([image])[0]), image)
+    np.testing.assert_array_equal(to_image(to_faces([image])[0]), image)
 
 
 def test_a_plain_folder_gives_all_its_crops_at_the_size_asked_for(tmp_path: Path) -> None:
