@@ -21,6 +21,8 @@ from pathlib import Path
 from ..distill.faces import read_crops
 from ..export.progress import shown
 from ..runtime.faces.degrade import LEVELS
+from ..runtime.faces.detect import open_detector
+from ..runtime.images import read_photo
 from ..runtime.restorer import Faces
 from .accuracy import Quality, score_restorers, steps_of
 from .faces_set import astronaut_faces, read_crop
@@ -35,7 +37,8 @@ from .parity_command import (
     run_trials,
     table_of,
 )
-from .report import Report, write_html, write_json
+from .report import BeforeAfter, Report, write_html, write_json
+from .showcase import restore_with_all, show_photo
 from .size import measure_sizes
 
 PAGE, FIGURES = "index.html", "report.json"
@@ -46,6 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_lineup_arguments(parser)
     parser.set_defaults(judge=None)
     parser.add_argument("--output", "-o", type=Path, required=True, metavar="DIR", help="folder to write")
+    parser.add_argument("--photo", type=Path, metavar="FILE", help="a photograph to show before and after")
     parser.add_argument("--crops", type=Path, metavar="FOLDER", help="aligned crops for the validation table")
     parser.add_argument("--most-crops", type=int, metavar="N", help="score at most so many of them (default: all)")
     parser.add_argument(
@@ -73,19 +77,31 @@ def make_report(arguments: argparse.Namespace) -> Report:
     # Drift between copies may be measured by any recogniser; quality only by one that the user vouches for.
     drift_judge = arguments.judge or "identity"
     quality = None if arguments.crops is None else measure_quality(lineup, arguments)
-    trials, shown, faces = run_trials(lineup, choose_faces(arguments), arguments.device, choose_judge(drift_judge))
+    trials, examples, faces = run_trials(lineup, choose_faces(arguments), arguments.device, choose_judge(drift_judge))
     return Report(
         title="bench report",
         command=shlex.join(["pocketface", "bench", *command_words(arguments), "-o", str(arguments.output)]),
         faces_source=faces.source,
         provenance=lineup.provenance(),
         notes=judge_notes(drift_judge),
-        examples=shown,
+        photo=None if arguments.photo is None else restore_file(lineup, arguments.photo, arguments.device),
+        examples=examples,
         trials=trials,
         timings=measure_latency(lineup, arguments.sizes, arguments.rounds, arguments.seconds),
         sizes=measure_sizes(lineup.everyone, arguments.sizes),
         quality=quality,
     )
+
+
+def restore_file(lineup: Lineup, path: Path, device: str) -> BeforeAfter:
+    """Restore a photograph with student and teacher.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    photo = read_photo(path)
+    networks = {candidate.label: candidate.open(device=device) for candidate in lineup.networks}
+    return show_photo(photo, restore_with_all(photo, networks, open_detector()), f"{path.name}.")
 
 
 def measure_quality(lineup: Lineup, arguments: argparse.Namespace) -> Quality:

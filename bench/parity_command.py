@@ -72,14 +72,14 @@ def make_report(arguments: argparse.Namespace) -> Report:
     """Run the trials that the arguments ask for."""
     lineup = gather(arguments.student, arguments.teacher, arguments.bundle)
     faces_at = choose_faces(arguments)
-    trials, shown, faces = run_trials(lineup, faces_at, arguments.device, choose_judge(arguments.judge))
+    trials, examples, faces = run_trials(lineup, faces_at, arguments.device, choose_judge(arguments.judge))
     return Report(
         title="parity report",
         command=shlex.join(["pocketface", "parity", *command_words(arguments)]),
         faces_source=faces.source,
         provenance=lineup.provenance(),
         notes=judge_notes(arguments.judge),
-        examples=shown,
+        examples=examples,
         trials=trials,
     )
 
