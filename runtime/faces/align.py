@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TypeAlias, TypeVar, cast
+from typing import TYPE_CHECKING, TypeAlias, TypeVar, cast
 
 import cv2
 import numpy as np
@@ -17,9 +17,12 @@ from numpy.typing import NDArray
 
 from ..errors import ContractError
 
+if TYPE_CHECKING:
+    from cv2.typing import MatLike
+
 Points: TypeAlias = NDArray[np.float64]
 Matrix: TypeAlias = NDArray[np.float64]
-Pixel = TypeVar("Pixel", np.uint8, np.uint16, np.float32)
+Pixel = TypeVar("Pixel", bound=np.uint8 | np.uint16 | np.float32)
 
 # Beyond this the supersampled crop would cost more than it shows.
 _MAX_SUPERSAMPLING = 16
@@ -129,9 +132,7 @@ def scale_of(matrix: Matrix) -> float:
     return math.hypot(matrix[0, 0], matrix[1, 0])
 
 
-def align_face(
-    image: NDArray[Pixel], matrix: Matrix, width: int, height: int | None = None
-) -> NDArray[Pixel]:
+def align_face(image: NDArray[Pixel], matrix: Matrix, width: int, height: int | None = None) -> NDArray[Pixel]:
     """Resample the aligned crop out of a photograph.
 
     Where the crop shrinks the photograph it is rendered larger first and averaged down, so that fine texture does not
@@ -151,7 +152,11 @@ def align_face(
     larger[:, 2] += (factor - 1) / 2  # pixel centres: (x + 0.5) * factor - 0.5
     interpolation = cv2.INTER_LINEAR if factor > 1 else cv2.INTER_CUBIC
     crop = cv2.warpAffine(
-        image, larger, (width * factor, height * factor), flags=interpolation, borderMode=cv2.BORDER_REFLECT_101
+        cast("MatLike", image),
+        larger,
+        (width * factor, height * factor),
+        flags=interpolation,
+        borderMode=cv2.BORDER_REFLECT_101,
     )
     if factor > 1:
         crop = cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA)

@@ -8,9 +8,12 @@ from ..errors import InputError
 
 SHIPPED = {
     "student-base": "student_base.safetensors",
+    "student-base-tflite": "student_base_256_fp16.tflite",
     "teacher": "teacher.safetensors",
     "identity": "identity.safetensors",
 }
+# What restores where nobody chose: it runs on the base install, without torch.
+DEFAULT_RESTORER = "student-base-tflite"
 
 
 def shipped_path(name: str) -> Path:
