@@ -68,13 +68,13 @@ def degrade_face(face: Face, level: str, seed: int) -> Face:
     chosen, side = LEVELS[level], face.shape[0]
     random, blur, small_side, noise = _draw(level, seed)
     blurred = cv2.GaussianBlur(face, (0, 0), blur * side / _REFERENCE_SIDE) if blur > 0 else face
-    small = _shrink(blurred, small_side, bicubic=chosen.bicubic)
+    small = _shrink(np.asarray(blurred, np.uint8), small_side, bicubic=chosen.bicubic)
     if noise > 0:
         noisy = small.astype(np.float64) + random.normal(0.0, noise, small.shape)
         small = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
     if chosen.jpeg is not None:
         small = jpeg(small, round(random.uniform(*chosen.jpeg)))
-    return np.asarray(cv2.resize(small, (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
+    return cv2.resize(small, (side, side), interpolation=cv2.INTER_CUBIC)
 
 
 def lose_resolution(face: Face, level: str, seed: int) -> Face:
@@ -90,14 +90,14 @@ def lose_resolution(face: Face, level: str, seed: int) -> Face:
     """
     _check_level(level)
     _, _, small_side, _ = _draw(level, seed)
-    return cv2.resize(_shrink(face, small_side, bicubic=True), face.shape[:2], interpolation=cv2.INTER_CUBIC)
+    small = _shrink(face, small_side, bicubic=True)
+    return np.asarray(cv2.resize(small, face.shape[:2], interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def jpeg(face: Face, quality: int) -> Face:
     """Send RGB uint8 (H, W, 3) through a JPEG file of the given quality (chroma halved, as cameras do)."""
     _, data = cv2.imencode(".jpg", cv2.cvtColor(face, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    decoded = cv2.imdecode(data, cv2.IMREAD_COLOR_RGB)
-    return np.asarray(decoded, np.uint8)
+    return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
 
 
 def _check_level(level: str) -> None:
@@ -115,7 +115,7 @@ def _draw(level: str, seed: int) -> tuple[np.random.Generator, float, int, float
 def _shrink(face: Face, side: int, *, bicubic: bool) -> Face:
     """Shrink to side x side; bicubic is antialiased by widening the kernel, which OpenCV's own bicubic does not do."""
     if not bicubic:
-        return np.asarray(cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
+        return cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
     weights = bicubic_weights(face.shape[0], side)
     shrunk = np.einsum("ij,jkc,lk->ilc", weights, face.astype(np.float64), weights, optimize=True)
     return np.clip(np.rint(shrunk), 0, 255).astype(np.uint8)
