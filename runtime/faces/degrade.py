@@ -74,7 +74,7 @@ def degrade_face(face: Face, level: str, seed: int) -> Face:
         small = np.clip(np.rint(noisy), 0, 255).astype(np.uint8)
     if chosen.jpeg is not None:
         small = jpeg(small, round(random.uniform(*chosen.jpeg)))
-    return cv2.resize(small, (side, side), interpolation=cv2.INTER_CUBIC)
+    return np.asarray(cv2.resize(small, (side, side), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def lose_resolution(face: Face, level: str, seed: int) -> Face:
@@ -97,7 +97,7 @@ def lose_resolution(face: Face, level: str, seed: int) -> Face:
 def jpeg(face: Face, quality: int) -> Face:
     """Send RGB uint8 (H, W, 3) through a JPEG file of the given quality (chroma halved, as cameras do)."""
     _, data = cv2.imencode(".jpg", cv2.cvtColor(face, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.cvtColor(cv2.imdecode(data, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    return np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR_RGB), np.uint8)
 
 
 def _check_level(level: str) -> None:
@@ -115,7 +115,7 @@ def _draw(level: str, seed: int) -> tuple[np.random.Generator, float, int, float
 def _shrink(face: Face, side: int, *, bicubic: bool) -> Face:
     """Shrink to side x side; bicubic is antialiased by widening the kernel, which OpenCV's own bicubic does not do."""
     if not bicubic:
-        return cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA)
+        return np.asarray(cv2.resize(face, (side, side), interpolation=cv2.INTER_AREA), np.uint8)
     weights = bicubic_weights(face.shape[0], side)
     shrunk = np.einsum("ij,jkc,lk->ilc", weights, face.astype(np.float64), weights, optimize=True)
     return np.clip(np.rint(shrunk), 0, 255).astype(np.uint8)
