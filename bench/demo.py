@@ -32,14 +32,14 @@ from .report import BeforeAfter, Report, write_html, write_json
 from .showcase import restore_with_all, show_photo
 from .size import locate, measure_sizes
 
-# What a small scan of an old print has been through: soft optics, grain, a strong JPEG.
-BLUR_SIGMA, NOISE_SIGMA, JPEG_QUALITY = 1.6, 7.0, 40
+# What a small scan of an old print has been through: soft optics, few pixels, grain, a strong JPEG.
+BLUR_SIGMA, SHRINK, NOISE_SIGMA, JPEG_QUALITY = 1.2, 2, 7.0, 45
 _SIZES = (256,)
 _ROUNDS, _SECONDS = 10, 4.0
 _JUDGE = "identity"
 _ABOUT = (
-    f"A portrait (NASA, public domain), aged by a blur of {BLUR_SIGMA:g} pixels, noise of {NOISE_SIGMA:g} grey levels "
-    f"and JPEG quality {JPEG_QUALITY}."
+    f"A portrait (NASA, public domain), aged into a small scan: blurred by {BLUR_SIGMA:g} pixels, shrunk {SHRINK} "
+    f"times, noise of {NOISE_SIGMA:g} grey levels, JPEG quality {JPEG_QUALITY}, enlarged again."
 )
 
 
@@ -72,15 +72,21 @@ def run(arguments: argparse.Namespace) -> int:
 
 
 def age(portrait: Pixels, seed: int) -> Pixels:
-    """Blur, add noise, compress: the same for the same seed.
+    """Blur, shrink, add noise, compress, enlarge: the same for the same seed.
 
     Args:
         portrait: (H, W, 3) uint8 RGB.
         seed: of the noise.
+
+    Returns:
+        (H, W, 3) uint8 RGB.
     """
-    soft = cv2.GaussianBlur(portrait, (0, 0), BLUR_SIGMA).astype(np.float64)
-    noisy = soft + np.random.default_rng(seed).normal(0.0, NOISE_SIGMA, soft.shape)
-    return jpeg(np.clip(np.rint(noisy), 0, 255).astype(np.uint8), JPEG_QUALITY)
+    height, width = portrait.shape[:2]
+    soft = cv2.GaussianBlur(portrait, (0, 0), BLUR_SIGMA)
+    small = cv2.resize(soft, (width // SHRINK, height // SHRINK), interpolation=cv2.INTER_AREA)
+    noisy = small + np.random.default_rng(seed).normal(0.0, NOISE_SIGMA, small.shape)
+    scan = jpeg(np.clip(np.rint(noisy), 0, 255).astype(np.uint8), JPEG_QUALITY)
+    return np.asarray(cv2.resize(scan, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
 def restore_portrait(lineup: Lineup, device: str, seed: int, output: Path) -> BeforeAfter:

@@ -55,6 +55,7 @@ def region_of_crop(face: RestoredFace, shape: tuple[int, ...]) -> tuple[int, int
     """
     side = face.given.shape[0] - 1.0
     corners = transform_points(invert(face.matrix), np.array([[0, 0], [side, 0], [0, side], [side, side]], np.float64))
+    corners = corners.round(3)  # so that rounding noise does not cost a pixel
     limit = np.array(shape[1::-1])
     low = np.clip(np.floor(corners.min(0)), 0, limit - 1).astype(int)
     high = np.clip(np.ceil(corners.max(0)) + 1, low + 1, limit).astype(int)
