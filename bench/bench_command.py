@@ -47,7 +47,11 @@ PAGE, FIGURES = "index.html", "report.json"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `pocketface bench`."""
     add_lineup_arguments(parser)
-    parser.set_defaults(judge=None)
+    parser.add_argument(
+        "--judge", metavar="PATH",
+        help="identity network for the validation table, by path or name (default: none there, and the shipped one for "
+        "the drift between copies)",
+    )  # fmt: skip
     parser.add_argument("--output", "-o", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--photo", type=Path, metavar="FILE", help="a photograph to show before and after")
     parser.add_argument("--crops", type=Path, metavar="FOLDER", help="aligned crops for the validation table")
@@ -73,18 +77,18 @@ def run(arguments: argparse.Namespace) -> int:
 
 def make_report(arguments: argparse.Namespace) -> Report:
     """Run all judges that the arguments ask for."""
-    lineup = gather(arguments.student, arguments.teacher, arguments.bundle)
+    lineup = gather(arguments.student, arguments.teacher, arguments.bundle, arguments.device)
     # Drift between copies may be measured by any recogniser; quality only by one that the user vouches for.
     drift_judge = arguments.judge or "identity"
     quality = None if arguments.crops is None else measure_quality(lineup, arguments)
-    trials, examples, faces = run_trials(lineup, choose_faces(arguments), arguments.device, choose_judge(drift_judge))
+    trials, examples, faces = run_trials(lineup, choose_faces(arguments), choose_judge(drift_judge))
     return Report(
         title="bench report",
         command=shlex.join(["pocketface", "bench", *command_words(arguments), "-o", str(arguments.output)]),
         faces_source=faces.source,
         provenance=lineup.provenance(),
         notes=judge_notes(drift_judge),
-        photo=None if arguments.photo is None else restore_file(lineup, arguments.photo, arguments.device),
+        photo=None if arguments.photo is None else restore_file(lineup, arguments.photo),
         examples=examples,
         trials=trials,
         timings=measure_latency(lineup, arguments.sizes, arguments.rounds, arguments.seconds),
@@ -93,14 +97,14 @@ def make_report(arguments: argparse.Namespace) -> Report:
     )
 
 
-def restore_file(lineup: Lineup, path: Path, device: str) -> BeforeAfter:
+def restore_file(lineup: Lineup, path: Path) -> BeforeAfter:
     """Restore a photograph with student and teacher.
 
     Raises:
         ImageError: it cannot be read.
     """
     photo = read_photo(path)
-    networks = {candidate.label: candidate.open(device=device) for candidate in lineup.networks}
+    networks = {candidate.label: candidate.open() for candidate in lineup.networks}
     return show_photo(photo, restore_with_all(photo, networks, open_detector()), f"{path.name}.")
 
 
@@ -111,7 +115,7 @@ def measure_quality(lineup: Lineup, arguments: argparse.Namespace) -> Quality:
         InputError: no table of crops, or nobody to validate on.
     """
     crops = read_crops(arguments.crops, "validation")[: arguments.most_crops]
-    restorers = {candidate.label: candidate.open(device=arguments.device) for candidate in lineup.networks}
+    restorers = {candidate.label: candidate.open() for candidate in lineup.networks}
     size = restorers[STUDENT].info.native_size
     judge = None if arguments.judge is None else choose_judge(arguments.judge)
     with shown(steps_of(len(crops), len(LEVELS))) as step:

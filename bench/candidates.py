@@ -21,16 +21,18 @@ class Candidate:
         path: the file, or the name of a shipped network.
         precision: `fp32`, `fp16` or `int8`.
         target: `onnx`, `tflite`, `coreml` or `pytorch`.
+        device: where it runs; `auto` is the best that its engine has.
     """
 
     label: str
     path: str
     precision: str
     target: str
+    device: str = "auto"
 
-    def open(self, *, device: str = "auto", threads: int | None = None) -> Restorer:
+    def open(self, *, threads: int | None = None) -> Restorer:
         """Open it with the engine for its kind; see `open_restorer` for what may be raised."""
-        return open_restorer(self.path, device=device, threads=threads)
+        return open_restorer(self.path, device=self.device, threads=threads)
 
 
 def bundle_candidates(bundle: Path, student_sha256: str) -> list[Candidate]:

@@ -55,14 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Do it all and print the address of the page last."""
     start, output = time.perf_counter(), arguments.output
-    lineup = gather(arguments.student, arguments.teacher, None)
-    picture = restore_portrait(lineup, arguments.device, arguments.seed, output)
+    lineup = gather(arguments.student, arguments.teacher, None, arguments.device)
+    picture = restore_portrait(lineup, arguments.seed, output)
     _say(start, f"portrait aged and restored: {output}")
     bundle = output / "bundle"
     proven = export_and_verify(locate(arguments.student), bundle)
     _say(start, f"bundle exported and {'verified' if proven else 'NOT PROVEN'}: {bundle}")
-    lineup = gather(arguments.student, arguments.teacher, bundle)
-    report = judge(lineup, arguments.device, choose_judge(_JUDGE), picture)
+    lineup = gather(arguments.student, arguments.teacher, bundle, arguments.device)
+    report = judge(lineup, choose_judge(_JUDGE), picture)
     write_json(report, output / FIGURES)
     write_html(report, output / PAGE)
     sys.stdout.write(table_of(report.trials))
@@ -89,11 +89,11 @@ def age(portrait: Pixels, seed: int) -> Pixels:
     return np.asarray(cv2.resize(scan, (width, height), interpolation=cv2.INTER_CUBIC), np.uint8)
 
 
-def restore_portrait(lineup: Lineup, device: str, seed: int, output: Path) -> BeforeAfter:
+def restore_portrait(lineup: Lineup, seed: int, output: Path) -> BeforeAfter:
     """Age the portrait, restore it with student and teacher, and write all as PNG."""
     original = np.ascontiguousarray(data.astronaut())
     aged = Photo(age(original, seed))
-    networks = {candidate.label: candidate.open(device=device) for candidate in lineup.networks}
+    networks = {candidate.label: candidate.open() for candidate in lineup.networks}
     results = restore_with_all(aged, networks, open_detector())
     pictures = {"original": Photo(original), "aged": aged, **{name: result.photo for name, result in results.items()}}
     for name, photo in pictures.items():
@@ -110,9 +110,9 @@ def export_and_verify(student: Path, bundle: Path) -> bool:
         return verify_bundle(bundle, checkpoint=student, step=step).passed
 
 
-def judge(lineup: Lineup, device: str, embed: Embed | None, picture: BeforeAfter) -> Report:
+def judge(lineup: Lineup, embed: Embed | None, picture: BeforeAfter) -> Report:
     """Let the judges do their short round, and gather what the page shows."""
-    trials, examples, faces = run_trials(lineup, astronaut_faces, device, embed)
+    trials, examples, faces = run_trials(lineup, astronaut_faces, embed)
     return Report(
         title="demo",
         command="make demo",

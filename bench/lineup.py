@@ -65,13 +65,14 @@ class Lineup:
         return facts
 
 
-def gather(student: str, teacher: str, bundle: Path | None) -> Lineup:
+def gather(student: str, teacher: str, bundle: Path | None, device: str = "auto") -> Lineup:
     """Find the candidates.
 
     Args:
         student: path, or name of a shipped network.
         teacher: the same, or `none`.
         bundle: folder of a bundle made from that student, or None.
+        device: where student and teacher run; the files run where their engines do.
 
     Raises:
         InputError: a network that is not there.
@@ -81,8 +82,8 @@ def gather(student: str, teacher: str, bundle: Path | None) -> Lineup:
     if teacher != NONE:
         locate(teacher)
     return Lineup(
-        Candidate(STUDENT, student, "fp32", "pytorch"),
-        None if teacher == NONE else Candidate(TEACHER, teacher, "fp32", "pytorch"),
+        Candidate(STUDENT, student, "fp32", "pytorch", device),
+        None if teacher == NONE else Candidate(TEACHER, teacher, "fp32", "pytorch", device),
         files,
         bundle,
     )

@@ -33,6 +33,10 @@ _CPU = "cpu"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `pocketface parity`."""
     add_lineup_arguments(parser)
+    parser.add_argument(
+        "--judge", default="identity", metavar="PATH",
+        help="identity network, by path or name, or none (default: the shipped one, which also guides the teacher)",
+    )  # fmt: skip
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures as JSON")
     parser.add_argument("--html", type=Path, metavar="FILE", help="write one self-contained page")
 
@@ -50,10 +54,6 @@ def add_lineup_arguments(parser: argparse.ArgumentParser) -> None:
         "--most-faces", type=int, default=50, metavar="N", help="take at most so many of them (default: 50)"
     )
     parser.add_argument("--device", default="auto", help="where student and teacher run: auto, cpu, cuda, mps")
-    parser.add_argument(
-        "--judge", default="identity", metavar="PATH",
-        help="identity network, by path or name, or none (default: the shipped one, which also guides the teacher)",
-    )  # fmt: skip
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -70,9 +70,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def make_report(arguments: argparse.Namespace) -> Report:
     """Run the trials that the arguments ask for."""
-    lineup = gather(arguments.student, arguments.teacher, arguments.bundle)
+    lineup = gather(arguments.student, arguments.teacher, arguments.bundle, arguments.device)
     faces_at = choose_faces(arguments)
-    trials, examples, faces = run_trials(lineup, faces_at, arguments.device, choose_judge(arguments.judge))
+    trials, examples, faces = run_trials(lineup, faces_at, choose_judge(arguments.judge))
     return Report(
         title="parity report",
         command=shlex.join(["pocketface", "parity", *command_words(arguments)]),
@@ -116,15 +116,12 @@ def judge_notes(judge: str) -> list[str]:
     return []
 
 
-def run_trials(
-    lineup: Lineup, faces_at: FacesAt, device: str, judge: Embed | None
-) -> tuple[list[Trial], list[Example], FaceSet]:
+def run_trials(lineup: Lineup, faces_at: FacesAt, judge: Embed | None) -> tuple[list[Trial], list[Example], FaceSet]:
     """Run student, teacher and files on the same faces.
 
     Args:
         lineup: who.
         faces_at: the faces at a given side.
-        device: where student and teacher run.
         judge: for identity drift.
 
     Returns:
@@ -133,18 +130,18 @@ def run_trials(
     Raises:
         PocketFaceError: student or teacher cannot run: without them nothing can be judged.
     """
-    student = lineup.student.open(device=device)
+    student = lineup.student.open()
     faces = faces_at(student.info.native_size)
     copies = list(lineup.files)
     if student.info.device != _CPU:
-        copies.insert(0, Candidate("student on the CPU", lineup.student.path, "fp32", "pytorch"))
+        copies.insert(0, Candidate("student on the CPU", lineup.student.path, "fp32", "pytorch", _CPU))
     with shown(len(copies) + len(lineup.networks)) as step:
         step(STUDENT)
         results = {STUDENT: restore_all(student, faces.inputs)}
         trials = list(try_candidates(student, copies, faces_at, judge, step))
         if lineup.teacher is not None:
             step(TEACHER)
-            teacher = lineup.teacher.open(device=device)
+            teacher = lineup.teacher.open()
             results[TEACHER] = restore_all(teacher, faces.inputs)
             trials.append(report_only("student against teacher", teacher, student, faces, judge))
     return trials, show_faces(faces, results), faces

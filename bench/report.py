@@ -120,23 +120,26 @@ class Report:
     @property
     def headline(self) -> str:
         """The verdict as a sentence."""
-        held, failed = len(self.held), len(self.failed)
-        if failed:
-            # Student against teacher has no tolerance, but can break the contract.
-            what = (
-                f"{held} files"
-                if all(trial in self.held for trial in self.failed)
-                else f"{len(self.trials)} comparisons"
-            )
-            return f"{failed} of {what} {'goes' if failed == 1 else 'go'} beyond tolerance"
-        if held:
+        if self.failed:
             return (
-                f"All {held} files restore as the student does" if held > 1 else "The file restores as the student does"
+                f"{len(self.failed)} of {self._judged()} {'goes' if len(self.failed) == 1 else 'go'} beyond tolerance"
             )
+        if self.held:
+            words = (
+                f"All {self._judged()} restore" if len(self.held) > 1 else f"{self.held[0].label.capitalize()} restores"
+            )
+            return f"{words} as the student does"
         known = [(trial.label, trial.report.min_psnr_db) for trial in self.trials if trial.report is not None]
         if known and known[0][1] is not None:
             return f"{known[0][0].capitalize()}: {known[0][1]:.1f} dB on the worst face"
         return self.title.capitalize()
+
+    def _judged(self) -> str:
+        """How many of what: another network has no tolerance, but can break the contract and so fail."""
+        if any(trial not in self.held for trial in self.failed):
+            return f"{len(self.trials)} comparisons"
+        copies = any(trial.target == "pytorch" for trial in self.held)
+        return f"{len(self.held)} {'copies' if copies else 'files'}"
 
 
 def machine_facts() -> dict[str, str]:

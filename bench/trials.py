@@ -28,6 +28,7 @@ class Trial:
         engine: what ran it; empty where it could not be opened.
         device: where it ran.
         precision: `fp32`, `fp16` or `int8`.
+        target: `onnx`, `tflite`, `coreml`, or `pytorch` for a network that is no device file.
         tolerance: what it was held to; None where it is only reported.
         report: the figures; None where there are none.
         error: why there are none.
@@ -37,6 +38,7 @@ class Trial:
     engine: str
     device: str
     precision: str
+    target: str
     tolerance: Tolerance | None
     report: ParityReport | None
     error: str = ""
@@ -62,7 +64,7 @@ class Trial:
         limits = None if self.tolerance is None else vars(self.tolerance)
         return {
             "label": self.label, "verdict": self.verdict, "engine": self.engine, "device": self.device,
-            "precision": self.precision, "tolerance": limits, "violations": self.violations,
+            "precision": self.precision, "target": self.target, "tolerance": limits, "violations": self.violations,
             "report": None if self.report is None else self.report.to_json(),
         }  # fmt: skip
 
@@ -90,7 +92,7 @@ def try_candidates(
         try:
             restorer = candidate.open()
         except PocketFaceError as error:
-            yield Trial(candidate.label, "", "", candidate.precision, TOLERANCES[candidate.precision], None, str(error))
+            yield _trial(candidate, "", "", TOLERANCES[candidate.precision], None, str(error))
             continue
         size = restorer.info.size or reference.info.native_size
         if size not in expected:
@@ -114,15 +116,21 @@ def try_one(
     try:
         report = compare(expected, restorer, faces.inputs, faces.names, embed)
     except PocketFaceError as error:
-        return Trial(candidate.label, info.engine, info.device, candidate.precision, tolerance, None, str(error))
+        return _trial(candidate, info.engine, info.device, tolerance, None, str(error))
     report = ParityReport("student in PyTorch", candidate.label, report.rows)
-    return Trial(candidate.label, info.engine, info.device, candidate.precision, tolerance, report)
+    return _trial(candidate, info.engine, info.device, tolerance, report)
 
 
 def report_only(label: str, reference: Restorer, candidate: Restorer, faces: FaceSet, embed: Embed | None) -> Trial:
     """Compare two restorers that are not copies of each other, such as student and teacher: figures without a limit."""
     report = compare(reference, candidate, faces.inputs, faces.names, embed)
-    return Trial(label, candidate.info.engine, candidate.info.device, "fp32", None, report)
+    return Trial(label, candidate.info.engine, candidate.info.device, "fp32", "pytorch", None, report)
+
+
+def _trial(
+    candidate: Candidate, engine: str, device: str, tolerance: Tolerance, report: ParityReport | None, error: str = ""
+) -> Trial:
+    return Trial(candidate.label, engine, device, candidate.precision, candidate.target, tolerance, report, error)
 
 
 def restore_all(restorer: Restorer, faces: Faces) -> Faces:

@@ -46,9 +46,9 @@ TOLERANCES = {
         "accumulate in half precision, and is still below one grey level (rms), so nobody sees it.",
     ),
     "int8": Tolerance(
-        35.0, 0.25, 0.01,
+        35.0, 0.15, 0.01,
         "Full 8-bit activations measure 46-52 dB; below 35 dB the error (4.5 grey levels rms) shows on skin. Single "
-        "values may be far off where calibrated ranges clip a rare edge, hence the loose largest difference.",
+        "values stray by 0.05, more where calibrated ranges clip a rare edge: hence the loose largest difference.",
     ),
 }  # fmt: skip
 

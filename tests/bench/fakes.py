@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
+import numpy as np
 import torch
 
 from pocketface.bench.candidates import Candidate
@@ -45,9 +47,8 @@ class FakeCandidate(Candidate):
 
     restorer: Restorer | None = None
 
-    def open(self, *, device: str = "auto", threads: int | None = None) -> Restorer:
-        """The restorer, whatever the device."""
-        assert device
+    def open(self, *, threads: int | None = None) -> Restorer:
+        """The restorer."""
         assert threads is None or threads > 0
         if self.restorer is None:
             raise BackendError("the engine", "none")
@@ -55,7 +56,7 @@ class FakeCandidate(Candidate):
 
 
 def fake_candidate(label: str, restorer: Restorer | None, precision: str = "fp32") -> FakeCandidate:
-    return FakeCandidate(label, "nowhere", precision, "onnx", restorer)
+    return FakeCandidate(label, "nowhere", precision, "onnx", restorer=restorer)
 
 
 def save_student(path: Path, shift: float = 0.0) -> Path:
@@ -84,3 +85,14 @@ def save_bundle(folder: Path, student: Path, file: Path, precision: str = "fp32"
     manifest = Manifest(FORMAT, "tiny", "2026-11-23T00:00:00+00:00", source, {"torch": "2"}, (artefact,), ())
     write_manifest(folder, manifest)
     return folder
+
+
+def save_crops(folder: Path, splits: dict[str, str]) -> None:
+    """Write a folder of crops with its table: one noisy square a person, named after them."""
+    folder.mkdir(exist_ok=True)
+    lines = ["file,identity,split,group,licence,native_px"]
+    for seed, (person, split) in enumerate(splits.items()):
+        image = np.random.default_rng(seed).integers(0, 255, (64, 64, 3), np.uint8)
+        cv2.imwrite(str(folder / f"{person}.png"), image)
+        lines.append(f"{person}.png,{person},{split},group,CC0-1.0,300")
+    (folder / "crops.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")

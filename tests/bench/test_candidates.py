@@ -17,7 +17,7 @@ def test_the_files_of_a_bundle_become_candidates(student: Path, tmp_path: Path) 
     bundle = save_bundle(tmp_path / "bundle", student, student, "fp16")
     (candidate,) = bundle_candidates(bundle, hash_artefact(student))
     assert (candidate.label, candidate.precision, candidate.target) == ("onnx fp16 256", "fp16", "onnx")
-    assert candidate.open(device="cpu").info.engine == "pytorch"
+    assert candidate.open().info.engine == "pytorch"
 
 
 def test_a_bundle_of_another_student_is_refused(student: Path, tmp_path: Path) -> None:

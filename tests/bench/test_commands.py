@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
+import cv2
+import numpy as np
 import pytest
+from skimage import data
 
 from pocketface.bench import bench_command, parity_command
+from pocketface.bench.faces_set import astronaut_faces
+from pocketface.bench.lineup import Lineup
+from pocketface.bench.report import Report
+from pocketface.runtime.backends import open_restorer
 from pocketface.runtime.cli import Command, run_command
 
-from .fakes import save_bundle, save_student
+from .fakes import FakeCandidate, FakeRestorer, save_bundle, save_crops, save_student
 
 
 def call(command: Command, *words: object) -> int:
@@ -47,6 +55,16 @@ def test_a_bundle_that_strays_exits_with_1_and_names_the_face(
     assert "1 of 1 files goes beyond tolerance" in out
 
 
+def test_a_student_on_a_gpu_is_held_to_itself_on_the_cpu(student: Path) -> None:
+    on_cpu = open_restorer(student, device="cpu")
+    on_gpu = FakeRestorer(lambda faces: np.clip(on_cpu(faces) + np.float32(0.01), 0, 1), size=64)
+    on_gpu.info = dataclasses.replace(on_gpu.info, device="cuda:0")
+    lineup = Lineup(FakeCandidate("student", str(student), "fp32", "pytorch", restorer=on_gpu), None, (), None)
+    (trial,), _, _ = parity_command.run_trials(lineup, astronaut_faces, None)
+    assert (trial.label, trial.device, trial.verdict) == ("student on the CPU", "cpu", "fail")
+    assert "1 of 1 copies goes beyond tolerance" in Report("parity", "", trials=[trial]).headline
+
+
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
@@ -66,6 +84,26 @@ def test_arguments_that_cannot_be_used_are_one_line_and_2(
     assert error.count("\n") == 1
 
 
+def test_bench_judges_quality_on_people_held_out_and_shows_a_photograph(student: Path, tmp_path: Path) -> None:
+    crops, photo, output = tmp_path / "crops", tmp_path / "portrait.png", tmp_path / "report"
+    save_crops(crops, {"a": "validation", "b": "validation", "c": "train"})
+    cv2.imwrite(str(photo), cv2.cvtColor(data.astronaut(), cv2.COLOR_RGB2BGR))
+    words = ("--student", student, "--teacher", "none", "--judge", "none", "--device", "cpu", "-o", output)
+    assert call(bench_command, *words, "--crops", crops, "--photo", photo, "--sizes", 32, "--rounds", 1) == 0
+    quality = json.loads((output / "report.json").read_text(encoding="utf-8"))["quality"]
+    assert quality["people"] == 2
+    assert {score["method"] for score in quality["scores"]} == {"input", "bicubic", "student"}
+    assert all(score["faces"] == 2 and score["cosine"] is None for score in quality["scores"])
+    assert "portrait.png. 1 face was found" in (output / "index.html").read_text(encoding="utf-8")
+
+
+def test_what_else_lies_in_the_folder_of_a_report_stays(student: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.txt").write_text("kept", encoding="utf-8")
+    words = ("--student", student, "--teacher", "none", "--judge", "none", "--device", "cpu", "-o", tmp_path)
+    assert call(bench_command, *words, "--sizes", 32, "--rounds", 1) == 0
+    assert (tmp_path / "mine.txt").read_text(encoding="utf-8") == "kept"
+
+
 def test_bench_writes_a_page_and_figures(student: Path, tmp_path: Path) -> None:
     bundle, output = save_bundle(tmp_path / "bundle", student, student), tmp_path / "report"
     words = ("--student", student, "--teacher", "none", "--judge", "none", "--device", "cpu", "-o", output)
@@ -74,4 +112,5 @@ def test_bench_writes_a_page_and_figures(student: Path, tmp_path: Path) -> None:
     assert {timing["label"] for timing in values["latency"]} == {"student", "onnx fp32 256"}
     assert values["quality"] is None
     assert values["sizes"][0]["parameters"] > 0
+    assert {"student weights", "bundle", "onnx fp32 256"} <= set(values["provenance"])
     assert (output / "index.html").is_file()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 
 import cv2
@@ -14,6 +13,8 @@ from pocketface.runtime.errors import ContractError, InputError
 from pocketface.runtime.faces.degrade import LEVELS
 from pocketface.runtime.metrics import psnr
 from pocketface.runtime.restorer import check_faces
+
+from .fakes import save_crops
 
 
 def write_face(path: Path, value: int, size: int = 32, width: int | None = None) -> None:
@@ -56,14 +57,8 @@ def test_a_limit_spreads_over_the_folder(tmp_path: Path) -> None:
 
 
 def test_only_people_held_out_are_taken_where_the_folder_has_a_table(tmp_path: Path) -> None:
-    columns = ("file", "identity", "split", "group", "licence", "native_px")
-    with (tmp_path / "crops.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(columns)
-        for index, split in enumerate(("train", "validation", "train")):
-            write_face(tmp_path / f"{index}.png", index)
-            writer.writerow((f"{index}.png", f"person {index}", split, "g", "CC0-1.0", "300"))
-    assert folder_faces(tmp_path, 32).names == ("1, mild",)
+    save_crops(tmp_path, {"a": "train", "b": "validation", "c": "train"})
+    assert folder_faces(tmp_path, 32).names == ("b, mild",)
 
 
 def test_an_empty_folder_and_a_crop_that_is_not_square_are_refused(tmp_path: Path) -> None:
