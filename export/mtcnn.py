@@ -1,7 +1,7 @@
 """Write the MTCNN detector's three networks as TFLite files, from the weights that the PyPI package `mtcnn` carries.
 
 `python -m pocketface.export.mtcnn --output runtime/weights` was run once; the files are shipped, so that a camera needs
-neither the package nor TensorFlow. `pip install mtcnn` to run it again: the files come out the same to the byte.
+neither the package nor TensorFlow. `pip install mtcnn` to run it again.
 """
 
 from __future__ import annotations

@@ -19,6 +19,7 @@ from PIL import Image, ImageCms
 
 from .errors import ImageError
 from .exif import EXIF_DIRECTORIES, PREFIX
+from .opencv import silent
 
 Pixels: TypeAlias = NDArray[np.uint8 | np.uint16]
 
@@ -146,11 +147,8 @@ def _decode_deep(content: bytes, image: Image.Image, name: str) -> NDArray[np.ui
         raise ImageError("16-bit grey or RGB", f"16-bit CMYK in {name}", _FIX)
     if image.format == "PNG":
         Image.open(io.BytesIO(content)).verify()  # every chunk's checksum
-    level = cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)  # what is wrong is said below
-    try:
+    with silent():
         pixels = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_UNCHANGED)
-    finally:
-        cv2.utils.logging.setLogLevel(level)
     if pixels is None or pixels.dtype != np.uint16 or pixels.shape[1::-1] != image.size:
         raise ImageError("a whole 16-bit image", f"one that is damaged or of another kind in {name}", _FIX)
     pixels = pixels.astype(np.uint16, copy=False)

@@ -19,7 +19,7 @@ from ..decode import Pixels
 from ..errors import InputError
 from ..images import to_uint8
 
-# Twelve megapixels hold no face that matters here below 2.3 % of the longer side: 94 pixels of 4,000.
+# MTCNN then finds faces of 3 % of the longer side: 120 pixels of 4,000.
 DETECTION_SIDE = 1024
 DEFAULT = "mtcnn"
 
@@ -99,7 +99,8 @@ def detect_faces(detector: Detector, pixels: Pixels, side: int = DETECTION_SIDE)
     if shrink <= 1:
         return detector(to_uint8(pixels))
     size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
-    found = detector(to_uint8(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)))
+    smaller = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(pixels.dtype, copy=False)
+    found = detector(to_uint8(smaller))
     scale = np.array([width / size[0], height / size[1]])
     return [_scaled(one, scale) for one in found]
 
