@@ -55,7 +55,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", "-o", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--photo", type=Path, metavar="FILE", help="a photograph to show before and after")
     parser.add_argument("--crops", type=Path, metavar="FOLDER", help="aligned crops for the validation table")
-    parser.add_argument("--most-crops", type=int, metavar="N", help="score at most so many of them (default: all)")
+    parser.add_argument(
+        "--most-crops", type=int, metavar="N", help="score only the first so many of them (default: all)"
+    )
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=[256, 512], metavar="S", help="face sizes to time (default: 256 512)"
     )

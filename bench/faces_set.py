@@ -90,7 +90,12 @@ def folder_faces(folder: Path, size: int, limit: int | None = None) -> FaceSet:
     targets = [read_crop(file, size) for file in files]
     inputs = [degrade_face(face, levels[index % len(levels)], seed=index) for index, face in enumerate(targets)]
     names = tuple(f"{file.stem}, {levels[index % len(levels)]}" for index, file in enumerate(files))
-    return FaceSet(names, to_faces(inputs), to_faces(targets), f"{len(files)} aligned crops of {folder.name}")
+    return FaceSet(
+        names,
+        to_faces(inputs),
+        to_faces(targets),
+        f"{len(files)} aligned crops from the folder {folder.name}, degraded by the grid",
+    )
 
 
 def list_crops(folder: Path) -> list[Path]:
