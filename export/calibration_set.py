@@ -1,7 +1,13 @@
-"""Where a bundle's activation ranges come from: a file beside the checkpoint, or a folder of aligned crops."""
+"""Where a bundle's activation ranges come from: a file beside the checkpoint, or a folder of aligned crops.
+
+`python -m pocketface.export.calibration_set student.safetensors --calibration CROPS` measures them once and writes the
+file beside the checkpoint, so that later exports need no photographs.
+"""
 
 from __future__ import annotations
 
+import argparse
+import sys
 from pathlib import Path
 
 import cv2
@@ -9,8 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import fx
 
+from ..runtime.cli import run_module
 from ..runtime.errors import ExportError, ImageError, InputError
+from ..runtime.models.checkpoint import load_model
 from .calibration import ActivationRanges, degrade_for_calibration, observe_ranges
+from .deploy_graph import build_deploy_graph
 
 SUFFIX = ".ranges.json"
 _IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -63,3 +72,23 @@ def _read(path: Path) -> NDArray[np.uint8]:
     if image is None:
         raise ImageError("an image", f"something else at {path}")
     return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    parser.add_argument("checkpoint", type=Path, help="a student's .safetensors file")
+    parser.add_argument("--calibration", type=Path, required=True, help="folder of sharp aligned faces")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Measure, and write the ranges beside the checkpoint."""
+    student, _ = load_model(arguments.checkpoint, "student")
+    ranges = ranges_for(build_deploy_graph(student), arguments.checkpoint, arguments.calibration)
+    path = arguments.checkpoint.with_name(arguments.checkpoint.stem + SUFFIX)
+    ranges.save(path)
+    sys.stdout.write(f"{path}: {len(ranges.values)} tensors, {ranges.provenance}\n")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(run_module("python -m pocketface.export.calibration_set"))
