@@ -34,6 +34,7 @@ _WITH_ALPHA = {"L": "LA", "RGB": "RGBA"}
 # In compressed data 0xff is followed by 0 or a restart marker; anything else ends the scan.
 _JPEG_MARKER = re.compile(rb"\xff+([^\x00\xff\xd0-\xd7])")
 _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
+_JPEG_END = bytes((0xFF, _END_OF_IMAGE))
 _PNG_BIT_DEPTH = 24  # behind the signature (8), the length (4), "IHDR" (4), width and height
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
 # What a TIFF file's first directory says about the photograph and not about how this file stores it.
@@ -120,12 +121,14 @@ def _decode_jpeg(content: bytes, image: Image.Image, name: str) -> NDArray[np.ui
         raise ImageError("a whole JPEG", f"a damaged one in {name}", "copy it again from its source")
     if pixels.ndim == 2:
         return pixels[:, :, None].astype(np.uint8, copy=False)
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB, dst=pixels).astype(np.uint8, copy=False)
+    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
 
 
 def _is_complete_jpeg(content: bytes) -> bool:
     """Whether the first picture's end is there; thumbnails in its header have ends of their own, which do not count."""
-    place = 2
+    if content.endswith(_JPEG_END):
+        return True
+    place = 2  # something follows the picture, or its end is missing: walk from segment to segment
     while place + 4 <= len(content) and content[place] == 0xFF:
         marker = content[place + 1]
         if marker == _END_OF_IMAGE:
@@ -139,7 +142,7 @@ def _is_complete_jpeg(content: bytes) -> bool:
             if found is None:
                 return False
             place = found.end() - 2
-    return content[place : place + 2] == bytes((0xFF, _END_OF_IMAGE))
+    return False
 
 
 def _decode_deep(content: bytes, image: Image.Image, name: str) -> NDArray[np.uint16]:

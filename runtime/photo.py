@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from .errors import ContractError
 from .faces.align import FFHQ, Matrix, align_face, estimate_similarity
 from .faces.detect import Detection, Detector, detect_faces
-from .faces.paste import paste_face
+from .faces.paste import paste_faces
 from .images import Photo, to_float
 from .restorer import Faces, Restorer
 
@@ -80,10 +80,7 @@ def restore_photo(
     matrices = [estimate_similarity(one.landmarks, FFHQ, side) for one in found]
     given = [to_float(align_face(photo.rgb, matrix, side)) for matrix in matrices]
     restored = [_dose(*pair, strength, grey=photo.grey) for pair in zip(given, _restore(given, restorer), strict=True)]
-    rgb = photo.rgb
-    # The best face is pasted last: where two overlap, it is the one that must look right.
-    for matrix, before, after in reversed(list(zip(matrices, given, restored, strict=True))):
-        rgb = paste_face(rgb, before, after, matrix)
+    rgb = paste_faces(photo.rgb, given, restored, matrices)
     faces = tuple(RestoredFace(*parts) for parts in zip(found, matrices, given, restored, strict=True))
     return PhotoResult(photo.with_rgb(rgb), faces)
 

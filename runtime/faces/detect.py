@@ -94,15 +94,22 @@ def detect_faces(detector: Detector, pixels: Pixels, side: int = DETECTION_SIDE)
     Returns:
         Detections in pixels of the photograph, best first.
     """
-    height, width = pixels.shape[:2]
-    shrink = max(height, width) / side
-    if shrink <= 1:
-        return detector(to_uint8(pixels))
+    smaller, halvings = pixels, 0
+    while max(smaller.shape[:2]) >= 2 * side:  # by whole factors first: four times as fast
+        height, width = smaller.shape[0] // 2, smaller.shape[1] // 2
+        smaller = _resized(smaller[: 2 * height, : 2 * width], (width, height))
+        halvings += 1
+    height, width = smaller.shape[:2]
+    shrink = max(1.0, max(height, width) / side)
     size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
-    smaller = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(pixels.dtype, copy=False)
-    found = detector(to_uint8(smaller))
-    scale = np.array([width / size[0], height / size[1]])
-    return [_scaled(one, scale) for one in found]
+    if size != (width, height):
+        smaller = _resized(smaller, size)
+    scale = np.array([width / size[0], height / size[1]]) * 2**halvings
+    return [_scaled(one, scale) for one in detector(to_uint8(smaller))]
+
+
+def _resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
+    return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(pixels.dtype, copy=False)
 
 
 def _scaled(one: Detection, scale: NDArray[np.float64]) -> Detection:

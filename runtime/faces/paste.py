@@ -8,7 +8,7 @@ Convention: as in `align`; regions are (top, bottom, left, right) in pixels, the
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -30,37 +30,63 @@ _POWER = 3.0
 _FEATHER = 0.35
 
 
-def paste_face(photo: Pixels, given: Crop, restored: Crop, matrix: Matrix) -> Pixels:
-    """Paste one restored face into a copy of a photograph.
+def paste_faces(photo: Pixels, given: Sequence[Crop], restored: Sequence[Crop], matrices: Sequence[Matrix]) -> Pixels:
+    """Paste restored faces into a copy of a photograph.
 
     Args:
         photo: (H, W, 3) uint8 or uint16 RGB.
-        given: the aligned crop that went in, (S, S, 3) in [0, 1].
-        restored: what came out, the same shape and range.
-        matrix: (2, 3), photograph to crop, that the crop was cut with.
+        given: the aligned crops that went in, each (S, S, 3) in [0, 1].
+        restored: what came out, the same shapes and range.
+        matrices: (2, 3) each, photograph to crop, that the crops were cut with.
 
     Returns:
-        The photograph with the face, of the same shape and type; every pixel outside the mask is the same to the bit.
+        The photograph with the faces, of the same shape and type; every pixel outside the masks is the same to the bit.
 
     Raises:
-        ContractError: crops of different shapes.
+        ContractError: crops that are not square, or not all of one shape.
     """
-    if given.shape != restored.shape or given.ndim != 3 or given.shape[0] != given.shape[1]:
-        raise ContractError("two square crops of one shape", f"{given.shape} and {restored.shape}")
+    shapes = {crop.shape for crop in (*given, *restored)}
+    if any(shape[0] != shape[1] or shape[2:] != (3,) for shape in shapes) or len(shapes) > 1:
+        raise ContractError("square crops (S, S, 3) of one size", ", ".join(map(str, shapes)))
     pasted = photo.copy()
-    region = region_of(matrix, given.shape[0], photo.shape[:2])
+    if given:
+        masks = share_masks(given[0].shape[0], matrices)
+        for before, after, mask, matrix in zip(given, restored, masks, matrices, strict=True):
+            _add(pasted, (after - before) * mask[:, :, None], matrix)
+    return pasted
+
+
+def _add(photo: Pixels, change: Crop, matrix: Matrix) -> None:
+    """Add a change that is 0 at the crop's border to the part of a photograph that the crop covers."""
+    region = region_of(matrix, change.shape[0], photo.shape[:2])
     if region is None:
-        return pasted
+        return
     top, bottom, left, right = region
-    size = (right - left, bottom - top)
-    change = _carry(restored - given, matrix, (left, top), size)
-    mask = _carry(soft_mask(given.shape[0]), matrix, (left, top), size)[:, :, None]
     highest = np.iinfo(photo.dtype).max
     under = photo[top:bottom, left:right]
-    blended = np.clip(np.rint(under + mask * change * highest), 0, highest).astype(photo.dtype)
-    # Adding an exact zero would be the same; where() makes it true whatever the arithmetic does.
-    pasted[top:bottom, left:right] = np.where(mask > 0, blended, under)
-    return pasted
+    # Where the change is exactly 0, so is what is added, and rounding gives the level back.
+    summed = _carry(change, matrix, (left, top), (right - left, bottom - top)) * np.float32(highest)
+    summed += under
+    np.clip(np.rint(summed, out=summed), 0, highest, out=summed)
+    under[...] = summed.astype(photo.dtype)
+
+
+def share_masks(side: int, matrices: Sequence[Matrix]) -> list[Crop]:
+    """Masks (side, side), one a face, that add up to at most 1 where faces overlap: the nearer one has more say."""
+    alone = soft_mask(side)
+    claim = np.maximum(1 - _distance(side), 0) ** 2
+    masks = []
+    for own in matrices:
+        others = np.zeros_like(claim)
+        for other in matrices:
+            if other is not own:
+                # From pixels of this crop through the photograph to pixels of the other.
+                between = np.vstack([other, (0, 0, 1)]) @ np.vstack([invert(own), (0, 0, 1)])
+                others += cv2.warpAffine(
+                    claim, between[:2], (side, side), flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+                )
+        masks.append(alone * claim / np.maximum(claim + others, np.float32(1e-12)) if others.any() else alone)
+    return masks
 
 
 def region_of(matrix: Matrix, side: int, shape: tuple[int, ...]) -> tuple[int, int, int, int] | None:
@@ -76,13 +102,17 @@ def region_of(matrix: Matrix, side: int, shape: tuple[int, ...]) -> tuple[int, i
 @lru_cache(maxsize=8)
 def soft_mask(side: int) -> Crop:
     """How much of a face is pasted: (side, side), 1 in the middle, falling smoothly to exactly 0 inside the border."""
-    along = (np.arange(side) + 0.5) / side
-    x, y = (np.abs(along - centre) / radius for centre, radius in zip(_CENTRE, _RADII, strict=True))
-    distance = (x[None, :] ** _POWER + y[:, None] ** _POWER) ** (1 / _POWER)
-    inside = np.clip((1 - distance) / _FEATHER, 0, 1)
+    inside = np.clip((1 - _distance(side)) / _FEATHER, 0, 1)
     mask = (inside * inside * (3 - 2 * inside)).astype(np.float32)
     mask.setflags(write=False)
     return mask
+
+
+def _distance(side: int) -> Crop:
+    """From the face's centre, (side, side): 0 there, 1 where nothing is pasted any more."""
+    along = (np.arange(side) + 0.5) / side
+    x, y = (np.abs(along - centre) / radius for centre, radius in zip(_CENTRE, _RADII, strict=True))
+    return ((x[None, :] ** _POWER + y[:, None] ** _POWER) ** (1 / _POWER)).astype(np.float32)
 
 
 def _carry(crop: Crop, matrix: Matrix, corner: tuple[int, int], size: tuple[int, int]) -> Crop:
@@ -90,16 +120,14 @@ def _carry(crop: Crop, matrix: Matrix, corner: tuple[int, int], size: tuple[int,
 
     Where the photograph's face is smaller than the crop, the crop is averaged down first, so that nothing aliases.
     """
-    shrink = math.floor(scale_of(matrix) + 1e-6)
     to_crop = matrix.copy()
-    if shrink > 1:
-        side = max(1, round(crop.shape[0] / shrink))
+    if scale_of(matrix) > 1:
+        side = max(1, round(crop.shape[0] / scale_of(matrix)))
         ratio = side / crop.shape[0]
         crop = cv2.resize(crop, (side, side), interpolation=cv2.INTER_AREA).astype(np.float32, copy=False)
         to_crop *= ratio
         to_crop[:, 2] += (ratio - 1) / 2  # pixel centres
     to_crop[:, 2] += to_crop[:, :2] @ np.array(corner, np.float64)
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return cv2.warpAffine(crop, to_crop, size, flags=flags, borderMode=cv2.BORDER_CONSTANT).astype(
-        np.float32, copy=False
-    )
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    carried = cv2.warpAffine(crop, to_crop, size, flags=flags, borderMode=cv2.BORDER_CONSTANT)
+    return carried.astype(np.float32, copy=False)

@@ -32,19 +32,28 @@ def test_a_small_photograph_is_shown_as_it_is() -> None:
     photo = np.random.default_rng(0).integers(0, 256, (30, 40, 3), np.uint8)
     (face,) = detect_faces(recorder, photo, side=40)
     np.testing.assert_array_equal(recorder.shown, photo)
-    assert face is recorder.face
+    np.testing.assert_array_equal(face.landmarks, POINTS)
 
 
-def test_a_large_photograph_is_shown_smaller_and_places_are_carried_back() -> None:
+@pytest.mark.parametrize("odd", [0, 1])
+def test_a_large_photograph_is_shown_smaller_and_places_are_carried_back(odd: int) -> None:
     # Marks in the corners of the photograph: 4 x 4 blocks become single pixels, whose centres must come back.
     recorder = Recorder((0, 0, 19, 9), np.array([[0, 0], [19, 0], [0, 9], [19, 9], [10, 5]], float))
     photo = np.zeros((40, 80, 3), np.uint8)
     photo[:4, :4], photo[-4:, -4:] = 200, 100
-    (face,) = detect_faces(recorder, photo, side=20)
+    (face,) = detect_faces(recorder, np.pad(photo, ((0, odd), (0, odd), (0, 0))), side=20)
     assert recorder.shown.shape == (10, 20, 3)
     assert (recorder.shown[0, 0, 0], recorder.shown[9, 19, 0], recorder.shown.sum()) == (200, 100, 900)
     np.testing.assert_allclose(face.box, (1.5, 1.5, 77.5, 37.5))
     np.testing.assert_allclose(face.landmarks[1], (77.5, 1.5))
+
+
+def test_any_factor_carries_the_corners_back_to_the_corners() -> None:
+    recorder = Recorder((-0.5, -0.5, 29.5, 18.5), np.array([[-0.5, -0.5], [29.5, 18.5], [0, 0], [1, 1], [2, 2]]))
+    (face,) = detect_faces(recorder, np.zeros((61, 96, 3), np.uint8), side=30)
+    assert recorder.shown.shape == (19, 30, 3)
+    np.testing.assert_allclose(face.box, (-0.5, -0.5, 95.5, 59.5))  # the odd last row has no part in it
+    np.testing.assert_allclose(face.landmarks[:2], [[-0.5, -0.5], [95.5, 59.5]])
 
 
 @pytest.mark.parametrize("side", [64, 32])
