@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..distill.identity_validation import verify_identities
 from ..runtime.errors import InputError
 
 
@@ -53,14 +54,8 @@ def verify(
     if far * people * (people - 1) < 1:
         raise InputError(f"enough people for a false accept rate of {far:g}", f"{people * (people - 1)} impostor pairs")
     cosines = np.asarray(probes, np.float64) @ np.asarray(gallery, np.float64).T
-    genuine, impostor = np.diag(cosines), cosines[~np.eye(people, dtype=bool)]
-    admitted = int(far * len(impostor))
-    # At most `admitted` impostors lie strictly above this.
-    threshold = np.sort(impostor)[::-1][admitted]
-    return Verification(
-        method, level, people, float((cosines.argmax(1) == np.arange(people)).mean()),
-        float((genuine > threshold).mean()), far, float(genuine.mean()),
-    )  # fmt: skip
+    found = verify_identities(cosines, np.arange(people), far)
+    return Verification(method, level, people, found.rank1, found.tar, far, float(np.diag(cosines).mean()))
 
 
 def pair_people(identities: Sequence[str]) -> list[tuple[int, int]]:

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ..runtime.cli import run_module
 from ..runtime.errors import InputError
 from ..runtime.faces.degrade import LEVELS, degrade_face
 from ..runtime.models.dlib_resnet import DLIB, load_dlib_resnet
@@ -141,15 +142,17 @@ def validate_identity(
     return table
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print one JSON line for clean probes and for each level."""
-    parser = argparse.ArgumentParser(prog="python -m pocketface.distill.identity_validation", description=__doc__)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
     parser.add_argument("--crops", type=Path, required=True, help="folder made by pocketface.distill.faces")
     parser.add_argument("--network", default="identity", help="checkpoint, 'identity' (shipped, default) or 'dlib'")
     parser.add_argument("--split", choices=["train", "validation", "all"], default="validation")
     parser.add_argument("--group", help="only this group of the table")
     parser.add_argument("--levels", nargs="*", choices=list(LEVELS), default=["mild", "medium", "severe"])
-    arguments = parser.parse_args(argv)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Print one JSON line for clean probes and for each level."""
     crops = [
         crop
         for crop in read_crops(arguments.crops, None if arguments.split == "all" else arguments.split)
@@ -166,4 +169,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_module("python -m pocketface.distill.identity_validation"))
