@@ -5,8 +5,24 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from ..errors import CheckpointError
+
 # A residual branch that starts small lets a deep body begin close to its input; exactly zero stalls it.
 _BRANCH_GAIN = 0.5
+
+
+def check_levels(channels: tuple[int, ...], encoder_blocks: tuple[int, ...], decoder_blocks: tuple[int, ...]) -> None:
+    """Make sure that a U-shaped body has blocks for every level but the lowest, on the way down and up.
+
+    Raises:
+        CheckpointError: a configuration whose parts do not fit.
+    """
+    levels = len(channels)
+    if levels < 2 or len(encoder_blocks) != levels - 1 or len(decoder_blocks) != levels - 1:
+        raise CheckpointError(
+            "one more entry in channels than in encoder_blocks and decoder_blocks",
+            f"{levels}, {len(encoder_blocks)} and {len(decoder_blocks)}",
+        )
 
 
 def activation() -> nn.PReLU:

@@ -7,8 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
-from .blocks import InvertedResidual, activation, shrink
+from .blocks import InvertedResidual, activation, check_levels, shrink
 
 STEM_STRIDE = 4
 
@@ -32,12 +31,7 @@ class StudentConfig:
     expansion: int = 2
 
     def __post_init__(self) -> None:
-        levels = len(self.channels)
-        if levels < 2 or len(self.encoder_blocks) != levels - 1 or len(self.decoder_blocks) != levels - 1:
-            raise CheckpointError(
-                "one more entry in channels than in encoder_blocks and decoder_blocks",
-                f"{levels}, {len(self.encoder_blocks)} and {len(self.decoder_blocks)}",
-            )
+        check_levels(self.channels, self.encoder_blocks, self.decoder_blocks)
 
     @property
     def multiple(self) -> int:

@@ -7,8 +7,7 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from ..errors import CheckpointError
-from .blocks import AttentiveResidual, shrink
+from .blocks import AttentiveResidual, check_levels, shrink
 from .identity import MobileFaceNet, MobileFaceNetConfig, faces_to_identity_crops
 
 
@@ -33,12 +32,7 @@ class TeacherConfig:
     guide: MobileFaceNetConfig = field(default_factory=MobileFaceNetConfig)
 
     def __post_init__(self) -> None:
-        levels = len(self.channels)
-        if levels < 2 or len(self.encoder_blocks) != levels - 1 or len(self.decoder_blocks) != levels - 1:
-            raise CheckpointError(
-                "one more entry in channels than in encoder_blocks and decoder_blocks",
-                f"{levels}, {len(self.encoder_blocks)} and {len(self.decoder_blocks)}",
-            )
+        check_levels(self.channels, self.encoder_blocks, self.decoder_blocks)
 
     @property
     def multiple(self) -> int:
