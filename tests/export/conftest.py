@@ -30,7 +30,7 @@ def lively() -> StudentRestorer:
                 module.bias.normal_(0, 0.05)
             elif isinstance(module, nn.PReLU):
                 module.weight.uniform_(-0.2, 0.4)
-        student.tail[2].weight.mul_(3)
+        student.get_parameter("tail.2.weight").mul_(3)
     return student
 
 

@@ -19,7 +19,9 @@ def student() -> StudentRestorer:
     torch.manual_seed(3)
     student = StudentRestorer(TINY).eval()
     with torch.no_grad():
-        student.tail[2].weight.mul_(40)  # far from the identity, so that the clamp has work to do on both sides
+        student.get_parameter("tail.2.weight").mul_(
+            40
+        )  # far from the identity, so that the clamp has work to do on both sides
         for module in student.modules():
             if isinstance(module, nn.PReLU):
                 module.weight.fill_(float(torch.rand(()) - 0.3))
@@ -63,7 +65,7 @@ def test_hash_follows_weights_and_slopes(student: StudentRestorer) -> None:
     before = weights_sha256(build_deploy_graph(student))
     assert before == weights_sha256(build_deploy_graph(student))
     with torch.no_grad():
-        student.tail[1].weight.add_(1e-3)
+        student.get_parameter("tail.1.weight").add_(1e-3)
     slope = weights_sha256(build_deploy_graph(student))
     with torch.no_grad():
         student.stem.weight[0, 0, 0, 0] += 1e-3

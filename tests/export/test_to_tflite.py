@@ -65,7 +65,7 @@ def test_int8_without_a_residual_gives_the_face_back_untouched(
 ) -> None:
     idle = StudentRestorer(lively.config).eval()
     with torch.no_grad():
-        idle.tail[2].weight.zero_()
+        idle.get_parameter("tail.2.weight").zero_()
     graph = build_deploy_graph(idle)
     path = _write(tmp_path / "a.tflite", graph, "int8", observe_ranges(graph, golden[0], "golden"))
     # Grey levels go in, pass the global addition, and come out untouched: scale 1/255 on both sides is exact.

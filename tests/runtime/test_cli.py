@@ -3,6 +3,7 @@ from __future__ import annotations
 import argparse
 import pickle
 import types
+from typing import cast
 
 import pytest
 
@@ -10,10 +11,10 @@ from pocketface.runtime import cli
 from pocketface.runtime.errors import ImageError
 
 
-def command(run: object) -> types.ModuleType:
+def command(run: object) -> cli.Command:
     module = types.ModuleType("command", "Do a thing.")
     module.__dict__.update(run=run, add_arguments=lambda parser: parser.add_argument("--count", type=int, default=1))
-    return module
+    return cast("cli.Command", module)
 
 
 def test_no_verb_shows_the_overview_and_fails(capsys: pytest.CaptureFixture[str]) -> None:

@@ -101,7 +101,8 @@ def test_resampled_chips_describe_the_person_that_dlib_sees(network: DlibResNet,
     for row in rows:
         image = np.asarray(Image.open(shared / "faces" / row["file"]).convert("RGB"))
         landmarks = np.array([float(value) for value in row["landmarks5"].split()]).reshape(5, 2)
-        image, landmarks = cv2.resize(image, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA), landmarks * 0.4
+        smaller = cv2.resize(image, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
+        image, landmarks = np.asarray(smaller, np.uint8), landmarks * 0.4
         chip = dlib.get_face_chip(image, predictor(image, detector(image, 0)[0]), 150, 0.25)
         face = align_face(image, estimate_similarity(landmarks, FFHQ, 256), 256)
         with torch.inference_mode():

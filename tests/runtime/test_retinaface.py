@@ -39,7 +39,7 @@ def certain_network(prior: int) -> RetinaFace:
             parameter.zero_()
         # Faces of the finest map's squares of kind `prior`; nowhere else.
         for index, head in enumerate(network.ClassHead):
-            bias = head.conv1x1.bias
+            bias = head.get_submodule("conv1x1").bias
             assert isinstance(bias, torch.Tensor)
             bias[:] = torch.tensor([4.0, -4.0, 4.0, -4.0])
             if index == prior // 2:
