@@ -109,7 +109,7 @@ class Trainer:
             }
             with replacing_file(self.folder / STATE) as temporary:
                 torch.save(state, temporary)
-            training = {**self.provenance, "steps": self.step, "recipe": dataclasses.asdict(self.recipe)}
+            training = {**self.provenance, "steps": self.step, "recipe": _without_places(self.recipe)}
             save_checkpoint(self.folder / AVERAGED, self.averaged, training=training)
         self.fabric.barrier()
 
@@ -166,6 +166,15 @@ def learning_rate_factor(settings: OptimiserRecipe, rate: tuple[float, ...], ste
     begin, end = rate
     cosine = end + (begin - end) * (1 + math.cos(math.pi * place)) / 2
     return cosine * min(1.0, (step + 1) / max(1, settings.warmup))
+
+
+def _without_places(recipe: Recipe) -> dict[str, Any]:
+    """The recipe for a checkpoint's header: files by name, since their folders mean nothing elsewhere."""
+    model = dataclasses.replace(recipe.model, start=Path(recipe.model.start).name)
+    named = dataclasses.replace(
+        recipe, model=model, teacher=Path(recipe.teacher).name, identity=Path(recipe.identity).name
+    )
+    return dataclasses.asdict(named)
 
 
 def _describe(recipe: Recipe) -> str:

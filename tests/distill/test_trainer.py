@@ -115,6 +115,16 @@ def test_the_rate_rises_then_falls() -> None:
     assert learning_rate_factor(settings, (1.0, 0.1), 99, 1.0) == pytest.approx(0.1)
 
 
+def test_the_header_names_files_but_no_folders(faces: torch.Tensor, tmp_path: Path) -> None:
+    path = tmp_path / "first.safetensors"
+    save_checkpoint(path, StudentRestorer(TINY), training={})
+    recipe = dataclasses.replace(RECIPE, model=ModelRecipe("student", start=str(path)))
+    trained(recipe, faces, tmp_path / "run", until=2)
+    _, info = load_model(tmp_path / "run" / AVERAGED)
+    assert info.training["recipe"]["model"]["start"] == "first.safetensors"
+    assert str(tmp_path) not in json.dumps(info.training)
+
+
 def test_a_start_gives_its_weights(tmp_path: Path) -> None:
     torch.manual_seed(1)
     model = StudentRestorer(TINY)
