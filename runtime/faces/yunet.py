@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BackendError
+from ..opencv import silent
 from .boxes import as_detections
 from .detect import Detection
 
@@ -29,7 +30,8 @@ class YunetDetector:
 
     def __init__(self, path: Path) -> None:
         try:
-            self._detector = cv2.FaceDetectorYN.create(str(path), "", (32, 32), _ACCEPTED, _OVERLAP, _CANDIDATES)
+            with silent():
+                self._detector = cv2.FaceDetectorYN.create(str(path), "", (32, 32), _ACCEPTED, _OVERLAP, _CANDIDATES)
         except cv2.error as error:
             raise BackendError("a YuNet file that OpenCV reads", f"{path}: {error.err}") from error
         self._path = path
@@ -38,7 +40,8 @@ class YunetDetector:
         """Find the faces in (H, W, 3) RGB, best first."""
         self._detector.setInputSize((image.shape[1], image.shape[0]))
         try:
-            _, rows = self._detector.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+            with silent():
+                _, rows = self._detector.detect(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
         except cv2.error as error:  # an ONNX file of another network is found out only here
             raise BackendError("a YuNet file", f"{self._path}: {error.err}") from error
         if rows is None:
