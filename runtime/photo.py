@@ -34,11 +34,12 @@ class RestoredFace:
     restored: NDArray[np.float32]
 
     def to_json(self) -> dict[str, object]:
-        """What a log needs: place, confidence, and how much was changed."""
+        """What a log needs: place, confidence, the crop's matrix, and how much was changed."""
         return {
             "box": [round(value, 2) for value in self.detection.box],
             "score": round(self.detection.score, 4),
             "landmarks": self.detection.landmarks.round(2).tolist(),
+            "matrix": self.matrix.tolist(),
             "mean_change": round(float(np.abs(self.restored - self.given).mean()), 5),
         }
 

@@ -39,7 +39,7 @@ def reached(shape: tuple[int, ...], matrix: Matrix) -> NDArray[np.bool_]:
     margin = 2.1 * max(1.0, scale_of(matrix))
     lowest = np.array([columns.min(), rows.min()]) - margin
     highest = np.array([columns.max(), rows.max()]) + margin
-    return ((places > lowest) & (places < highest)).all(1).reshape(shape[:2])
+    return np.all((places > lowest) & (places < highest), axis=1).reshape(shape[:2])
 
 
 @pytest.mark.parametrize("depth", [np.uint8, np.uint16])
