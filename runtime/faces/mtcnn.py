@@ -35,7 +35,7 @@ _MIRROR_ORDER = [1, 0, 2, 4, 3]
 _ACCEPTED = 0.9  # mean probability over the looks
 _SPREAD = 0.035  # of landmarks between the looks, in box sides
 # Where the alignment templates have the landmarks, less where MTCNN's training data has them, in the face's own axes
-# (x + yj): the median over every other photograph of the training set.
+# (x + yj): the median over every fourth photograph of the training set.
 _CONVENTION = (0.0028 + 0.0013j, -0.0028 + 0.0013j, -0.0083j, 0.0172 - 0.0203j, -0.0172 - 0.0203j)
 _BATCH = 64
 _GREY = (127, 127, 127)
