@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from ..runtime import metrics
 from ..runtime.faces.degrade import LEVELS, degrade_face, lose_resolution
+from ..runtime.images import to_faces
 from ..runtime.parity import Embed
 from ..runtime.restorer import Faces, Restorer
-from .faces_set import Pixels, to_faces
+from .faces_set import Pixels
 from .verification import Verification, pair_people, verify
 
 Floats: TypeAlias = NDArray[np.float64]

@@ -19,7 +19,7 @@ from ..distill.faces import CROPS_TABLE, read_crops, read_rgb
 from ..export.golden import aligned_astronaut
 from ..runtime.errors import ContractError, InputError
 from ..runtime.faces.degrade import LEVELS, degrade_face
-from ..runtime.images import to_float, to_pixels
+from ..runtime.images import to_faces, to_pixels
 from ..runtime.restorer import Faces
 
 Pixels: TypeAlias = NDArray[np.uint8]
@@ -42,11 +42,6 @@ class FaceSet:
     inputs: Faces
     targets: Faces
     source: str
-
-
-def to_faces(images: list[Pixels]) -> Faces:
-    """Stack (S, S, 3) uint8 RGB images into the contract's (N, 3, S, S) float32 in [0, 1]."""
-    return np.ascontiguousarray(to_float(np.stack(images)).transpose(0, 3, 1, 2))
 
 
 def to_image(face: NDArray[np.float32]) -> Pixels:

@@ -23,6 +23,7 @@ from ..runtime.atomic import replacing_file, replacing_folder
 from ..runtime.cli import run_module
 from ..runtime.errors import ImageError, InputError
 from ..runtime.faces.align import FFHQ, align_face, estimate_similarity, scale_of
+from ..runtime.images import read_photo, to_uint8
 
 Split = Literal["train", "validation"]
 EIGHTHS = 8
@@ -136,10 +137,7 @@ def load_crops(folder: Path, crops: Sequence[Crop]) -> NDArray[np.uint8]:
 
 def read_rgb(path: Path) -> NDArray[np.uint8]:
     """Read a training photograph as (H, W, 3) uint8 RGB, turned upright."""
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ImageError("a readable image", f"{path}", "remove it from the table or mend it")
-    return np.ascontiguousarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False))
+    return to_uint8(read_photo(path).rgb)
 
 
 def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from ..runtime.cli import run_module
 from ..runtime.errors import InputError
 from ..runtime.faces.degrade import LEVELS, degrade_face
+from ..runtime.images import to_faces
 from ..runtime.models.dlib_resnet import DLIB, load_dlib_resnet
 from ..runtime.models.identity import Judge, faces_to_identity_crops, open_judge
 from .faces import load_crops, read_crops
@@ -115,8 +116,7 @@ def embed_images(judge: Judge, images: Faces, change: Callable[[int], Faces] | N
     found = []
     for start in range(0, len(images), _BATCH):
         chosen = range(start, min(start + _BATCH, len(images)))
-        batch = np.stack([images[index] if change is None else change(index) for index in chosen])
-        found.append(judge(np.ascontiguousarray(batch.transpose(0, 3, 1, 2), np.float32) / np.float32(255)))
+        found.append(judge(to_faces([images[index] if change is None else change(index) for index in chosen])))
     return np.concatenate(found)
 
 

@@ -21,6 +21,7 @@ from torch import Tensor, fx
 from ..runtime.atomic import replacing_file
 from ..runtime.errors import ExportError
 from ..runtime.faces.degrade import degrade_face
+from ..runtime.images import to_faces
 from ..runtime.restorer import Faces, check_faces
 from .deploy_graph import IMAGE, RESTORED, weights_sha256
 
@@ -145,7 +146,7 @@ def degrade_for_calibration(crops: Iterator[NDArray[np.uint8]] | list[NDArray[np
     degraded = [degrade_face(crop, _LEVELS[i % len(_LEVELS)], seed + i) for i, crop in enumerate(crops)]
     if len({face.shape for face in degraded}) != 1:
         raise ExportError("aligned faces of one size", f"{len(degraded)} of {len({f.shape for f in degraded})} sizes")
-    return np.ascontiguousarray(np.stack(degraded).transpose(0, 3, 1, 2)).astype(np.float32) / np.float32(255)
+    return to_faces(degraded)
 
 
 class _Observer(fx.Interpreter):

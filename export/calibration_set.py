@@ -10,13 +10,12 @@ import argparse
 import sys
 from pathlib import Path
 
-import cv2
 import numpy as np
-from numpy.typing import NDArray
 from torch import fx
 
 from ..runtime.cli import run_module
-from ..runtime.errors import ExportError, ImageError, InputError
+from ..runtime.errors import ExportError, InputError
+from ..runtime.images import read_photo, to_uint8
 from ..runtime.models.checkpoint import load_model
 from .calibration import ActivationRanges, degrade_for_calibration, observe_ranges
 from .deploy_graph import build_deploy_graph
@@ -60,18 +59,11 @@ def _measure(graph: fx.GraphModule, folder: Path) -> ActivationRanges:
         raise InputError("a folder of aligned faces", f"no images in {folder}")
     # Evenly spread over the folder, so that one person's series at its start does not decide.
     chosen = [files[round(place)] for place in np.linspace(0, len(files) - 1, min(_ENOUGH, len(files)))]
-    faces = degrade_for_calibration([_read(path) for path in chosen])
+    faces = degrade_for_calibration([to_uint8(read_photo(path).rgb) for path in chosen])
     provenance = (
         f"{len(chosen)} of {len(files)} aligned faces of {folder.name}, degraded mild, medium and severe in turn"
     )
     return observe_ranges(graph, faces, provenance)
-
-
-def _read(path: Path) -> NDArray[np.uint8]:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise ImageError("an image", f"something else at {path}")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB).astype(np.uint8)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from ..runtime.errors import BundleError
 from ..runtime.faces.align import FFHQ, align_face, estimate_similarity
 from ..runtime.faces.degrade import degrade_face
+from ..runtime.images import to_faces
 from ..runtime.manifest import Golden, describe_file
 from ..runtime.restorer import Faces, Restorer
 
@@ -44,8 +45,7 @@ def golden_faces(size: int) -> tuple[Faces, tuple[str, ...]]:
         "flat": np.broadcast_to(medium.mean(axis=(0, 1)), medium.shape),
     }
     faces |= {name: np.rint(variant).astype(np.uint8) for name, variant in variants.items()}
-    stacked = np.stack(list(faces.values())).transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(stacked, np.float32) / np.float32(255), tuple(faces)
+    return to_faces(list(faces.values())), tuple(faces)
 
 
 def aligned_astronaut(size: int) -> NDArray[np.uint8]:

@@ -7,6 +7,7 @@ does not survive.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
@@ -19,6 +20,7 @@ from .decode import Pixels, Raster, decode
 from .encode import encode, format_for
 from .errors import ContractError, ImageError, OutputError
 from .exif import make_upright, orientation_of
+from .restorer import Faces
 
 SMALLEST_SIDE = 16
 # EXIF orientation, from 1 -> quarter turns counter-clockwise, then whether left and right change places.
@@ -137,6 +139,11 @@ def turn_upright(pixels: Pixels, orientation: int) -> Pixels:
 def to_float(pixels: Pixels) -> NDArray[np.float32]:
     """Pixels of 8 or 16 bits, by their type, as float32 in [0, 1]; same shape."""
     return pixels.astype(np.float32) / np.float32(np.iinfo(pixels.dtype).max)
+
+
+def to_faces(pictures: Sequence[Pixels]) -> Faces:
+    """Aligned pictures (S, S, 3) RGB of one size and depth as faces under the contract: (N, 3, S, S) in [0, 1]."""
+    return to_float(np.ascontiguousarray(np.stack(pictures).transpose(0, 3, 1, 2)))
 
 
 def to_pixels(values: NDArray[np.float32], depth: np.dtype[np.uint8 | np.uint16]) -> Pixels:

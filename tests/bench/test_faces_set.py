@@ -8,9 +8,10 @@ import cv2
 import numpy as np
 import pytest
 
-from pocketface.bench.faces_set import astronaut_faces, folder_faces, to_faces, to_image
+from pocketface.bench.faces_set import astronaut_faces, folder_faces, to_image
 from pocketface.runtime.errors import ContractError, InputError
 from pocketface.runtime.faces.degrade import LEVELS
+from pocketface.runtime.images import to_faces
 from pocketface.runtime.metrics import psnr
 from pocketface.runtime.restorer import check_faces
 
