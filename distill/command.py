@@ -5,6 +5,8 @@ Photographs become aligned crops once:
 and a recipe, by name or as a TOML file, says the rest:
     pocketface distill teacher_small --crops crops --output runs/teacher
     pocketface distill student_base --crops crops --output runs/student --teacher runs/teacher/averaged.safetensors
+Several GPUs, here or on several machines, run the same command under torchrun:
+    torchrun --nproc-per-node 8 -m pocketface.distill teacher_fidelity --crops crops --output runs/teacher
 A run that was stopped, by whatever means, goes on when the same command is given again. The folder then holds
 `averaged.safetensors` (what to export), `log.jsonl` (one line a step) and `state.pt` (what to resume from).
 """
@@ -13,10 +15,13 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import os
 import sys
+import typing
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, TypeAlias
 
 import torch
 from lightning_fabric import Fabric
@@ -26,6 +31,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from . import trainer
 from .faces import Crop, load_crops, read_crops
 from .recipe import read_recipe, shipped_recipes
+from .sheet import SampleSheet
+
+Report: TypeAlias = Callable[[trainer.Progress], None]
+_SHEET_FACES = 6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +46,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--start", help="checkpoint to begin with, by shipped name or path, in place of the recipe's")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--precision", default="32-true", choices=("32-true", "bf16-mixed"), help="default: 32-true")
+    parser.add_argument(
+        "--compile", action="store_true", help="fuse the network with torch.compile: slow start, faster steps"
+    )
+    parser.add_argument(
+        "--channels-last",
+        action="store_true",
+        help="channels-last feature maps: for GPUs, and the student on CPUs",
+    )
+    parser.add_argument(
+        "--sheet-every", type=int, default=0, metavar="N", help="steps between sheets of samples (default: none)"
+    )
     parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
     parser.add_argument("--save-every", type=int, default=250, help="steps between states on disk (default: 250)")
     parser.add_argument("--until", type=int, help="stop after this step; the same command later goes on")
@@ -53,13 +73,45 @@ def run(arguments: argparse.Namespace) -> int:
         torch.set_num_threads(arguments.threads)
     crops = read_crops(arguments.crops, "train")
     faces = torch.from_numpy(load_crops(arguments.crops, crops))
-    fabric = Fabric(accelerator=arguments.device, devices=1, precision=arguments.precision)
-    fabric.launch()
-    loop = trainer.Trainer(recipe, faces, arguments.output, fabric, _provenance(crops))
-    with _shown(loop.step, recipe.steps) as report:
-        loop.run(report, arguments.save_every, arguments.until)
-    sys.stdout.write(f"step {loop.step} of {recipe.steps}: {arguments.output / trainer.AVERAGED}\n")
+    fabric = open_fabric(arguments.device, arguments.precision)
+    speed = trainer.Speed(arguments.compile, arguments.channels_last)
+    loop = trainer.Trainer(recipe, faces, arguments.output, fabric, _provenance(crops), speed)
+    with _shown(loop.step, recipe.steps, hidden=fabric.global_rank > 0) as show:
+        loop.run(_with_sheets(show, loop, arguments), arguments.save_every, arguments.until)
+    if fabric.global_rank == 0:
+        sys.stdout.write(f"step {loop.step} of {recipe.steps}: {arguments.output / trainer.AVERAGED}\n")
     return 0
+
+
+def open_fabric(device: str, precision: str) -> Fabric:
+    """Open one device, or, under torchrun, all that it started processes for.
+
+    Args:
+        device: `cpu`, `cuda`, `mps` or `auto`.
+        precision: `32-true` or `bf16-mixed`.
+    """
+    here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    nodes = int(os.environ.get("WORLD_SIZE", "1")) // here
+    fabric = Fabric(accelerator=device, devices=here, num_nodes=nodes, precision=typing.cast("Any", precision))
+    fabric.launch()
+    return fabric
+
+
+def _with_sheets(show: Report, loop: trainer.Trainer, arguments: argparse.Namespace) -> Report:
+    """Add a sheet of samples every so many steps, of validation faces from all over the table."""
+    every: int = arguments.sheet_every
+    if not every or loop.fabric.global_rank > 0:
+        return show
+    crops = read_crops(arguments.crops, "validation")
+    chosen = [crops[index * len(crops) // _SHEET_FACES] for index in range(min(_SHEET_FACES, len(crops)))]
+    sheet = SampleSheet(list(load_crops(arguments.crops, chosen)), arguments.output / "sheets")
+
+    def report(progress: trainer.Progress) -> None:
+        show(progress)
+        if progress.step % every == 0:
+            sheet.write(loop.averaged, progress.step)
+
+    return report
 
 
 def _provenance(crops: list[Crop]) -> dict[str, object]:
@@ -77,11 +129,11 @@ def _provenance(crops: list[Crop]) -> dict[str, object]:
 
 
 @contextmanager
-def _shown(done: int, steps: int) -> Iterator[Callable[[trainer.Progress], None]]:
+def _shown(done: int, steps: int, *, hidden: bool) -> Iterator[Report]:
     """A progress bar on a terminal, silence elsewhere: the log has every step."""
     columns = (BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.description}"))
     console = Console(stderr=True)
-    with Progress(*columns, console=console, disable=not console.is_terminal) as bar:
+    with Progress(*columns, console=console, disable=hidden or not console.is_terminal) as bar:
         task = bar.add_task("", total=steps, completed=done)
 
         def report(progress: trainer.Progress) -> None:

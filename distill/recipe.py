@@ -14,8 +14,9 @@ from typing import Any, Literal
 from ..runtime.errors import RecipeError
 from ..runtime.faces.degrade import LEVELS
 from ..runtime.models.student import STUDENT_PRESETS
+from .critics import CriticsRecipe
 from .degradations import Ageing
-from .losses import TERMS
+from .losses import CRITIC_TERMS, TERMS
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,7 @@ class OptimiserRecipe:
         warmup: steps over which the rate rises from 0.
         clip: largest norm of the gradient.
         ema: decay of the exponential moving average of the weights, a step.
+        accumulate: batches whose gradients are added up before a step is taken, where memory holds no larger batch.
     """
 
     learning_rate: float = 2e-3
@@ -52,6 +54,7 @@ class OptimiserRecipe:
     warmup: int = 200
     clip: float = 1.0
     ema: float = 0.999
+    accumulate: int = 1
 
 
 @dataclass(frozen=True)
@@ -63,7 +66,8 @@ class Stage:
         batch: faces a step.
         crop: side of the square that is cut out of each face; the face's own side trains on whole faces.
         rate: learning-rate factor at the beginning and the end; a half cosine leads from one to the other.
-        losses: weight of each named term.
+        losses: weight of each named term. A stage that names an adversarial term with weight 0 lets the critics learn
+            while the restorer does not listen to them yet.
     """
 
     steps: int
@@ -81,6 +85,8 @@ class Recipe:
         seed: decides the first weights and, with the step's number, everything drawn in that step.
         teacher: checkpoint that the student follows, by shipped name or path; empty for none.
         identity: network of the identity term: `dlib` or a checkpoint by shipped name or path.
+        perceptual: network of the perceptual term: a `mobilefacenet` by shipped name or path, or `vgg19=FILE`.
+        critics: of the adversarial terms.
     """
 
     model: ModelRecipe
@@ -90,6 +96,8 @@ class Recipe:
     seed: int = 0
     teacher: str = ""
     identity: str = "identity"
+    perceptual: str = "identity"
+    critics: CriticsRecipe = field(default_factory=CriticsRecipe)
 
     @property
     def steps(self) -> int:
@@ -107,6 +115,11 @@ class Recipe:
     def wants(self, term: str) -> bool:
         """Whether any stage gives this term a weight."""
         return any(stage.losses.get(term, 0) for stage in self.stages)
+
+    @property
+    def adversarial_terms(self) -> list[str]:
+        """The terms for which critics learn in some stage, with or without a weight."""
+        return [term for term in CRITIC_TERMS if any(term in stage.losses for stage in self.stages)]
 
 
 def read_recipe(source: str | Path) -> Recipe:
@@ -184,10 +197,15 @@ def _check(recipe: Recipe) -> None:
         _require(not unknown, f"{here}.losses among {', '.join(TERMS)}", ", ".join(unknown))
         _require(min(stage.steps, stage.batch, stage.crop) > 0, f"{here} with positive numbers", str(stage))
         _require(len(stage.rate) == 2, f"{here}.rate of two numbers", str(stage.rate))
+        _require(any(stage.losses.values()), f"{here}.losses with a weight above 0", str(dict(stage.losses)))
     unknown = sorted(set(recipe.ageing.mix) - set(LEVELS))
     _require(
         not unknown and bool(recipe.ageing.mix), f"ageing.mix among {', '.join(LEVELS)}", ", ".join(unknown) or "none"
     )
+    _require(recipe.optimiser.accumulate > 0, "optimiser.accumulate of at least 1", str(recipe.optimiser.accumulate))
+    _require(0 <= recipe.critics.cover < 1, "critics.cover in [0, 1)", str(recipe.critics.cover))
+    smallest = min(recipe.critics.channels, recipe.critics.layers, recipe.critics.scales)
+    _require(smallest > 0, "critics with positive channels, layers and scales", str(smallest))
     _require(recipe.model.preset in STUDENT_PRESETS, f"a preset of {', '.join(STUDENT_PRESETS)}", recipe.model.preset)
     _require(bool(recipe.teacher) or not recipe.wants("teacher"), "a teacher for the term 'teacher'", "none")
 

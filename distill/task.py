@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from ..runtime.weights import find_checkpoint, shipped_path
 from . import losses
 from .degradations import age
 from .identity_loss import IdentityEmbedder, open_identity
+from .perceptual import Features, open_features
 from .recipe import Recipe, Stage
 
 
@@ -34,11 +36,26 @@ def build_model(recipe: Recipe) -> nn.Module:
     return model
 
 
+@dataclass(frozen=True)
+class Batch:
+    """What a step is given: all of (N, 3, S, S) in [0, 1] on the device.
+
+    Args:
+        face: the whole aged faces, for the teacher's guide.
+        aged: what is restored: the faces or a crop of them.
+        target: what they should become, cropped alike.
+    """
+
+    face: Tensor
+    aged: Tensor
+    target: Tensor
+
+
 class RestorationTask:
     """Draws batches and computes the loss terms of a recipe.
 
-    The helper networks (teacher, identity) are kept outside the trained module, in eval mode and without gradients to
-    their weights, so that neither `.train()` nor the optimiser can reach them.
+    The helper networks (teacher, identity, features) are kept outside the trained module, in eval mode and without
+    gradients to their weights, so that neither `.train()` nor the optimiser can reach them.
 
     Args:
         recipe: what to do.
@@ -50,51 +67,70 @@ class RestorationTask:
         self.faces = faces
         self.side = faces.shape[1]
         for stage in recipe.stages:
-            if stage.crop > self.side or (stage.losses.get("identity", 0) and stage.crop != self.side):
-                raise RecipeError(f"crops of at most {self.side}, whole faces for the identity term", str(stage.crop))
-        self.teacher = _load_teacher(recipe, str(faces.device)) if recipe.wants("teacher") else None
+            needy = [term for term in losses.WHOLE_FACE_TERMS if term in stage.losses]
+            if stage.crop > self.side or (needy and stage.crop != self.side):
+                raise RecipeError(
+                    f"crops of at most {self.side}, whole faces for {', '.join(losses.WHOLE_FACE_TERMS)}",
+                    str(stage.crop),
+                )
+        device = str(faces.device)
+        self.teacher = _load_teacher(recipe, device) if recipe.wants("teacher") else None
         self.identity: IdentityEmbedder | None = None
         if recipe.wants("identity"):
-            self.identity = open_identity(recipe.identity, str(faces.device))
+            self.identity = open_identity(recipe.identity, device)
+        self.features: Features | None = None
+        if recipe.wants("perceptual"):
+            self.features = open_features(recipe.perceptual, device)
 
-    def losses(self, model: nn.Module, stage: Stage, step: int) -> dict[str, Tensor]:
-        """Compute the terms of one step; the step's number and the recipe's seed decide everything that is drawn."""
-        generator = torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + step)
-        aged, target = self._draw(stage, generator)
-        known = _embed_guide(model, aged)
-        place = _crop_at(self.side, stage.crop, generator)
-        aged, target = aged[..., place[0], place[1]], target[..., place[0], place[1]]
-        restored = model(aged) if known is None else model(aged, known)
-        return self._terms(stage.losses, restored, aged, target)
-
-    def _draw(self, stage: Stage, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    def draw(self, stage: Stage, number: int) -> Batch:
+        """Draw and age the faces of one batch; its number and the recipe's seed decide everything that is drawn."""
+        generator = self.generator(number)
         index = torch.randint(len(self.faces), (stage.batch,), generator=generator)
         faces = self.faces[index.to(self.faces.device)].permute(0, 3, 1, 2).float() / 255
         mirrored = (torch.rand(stage.batch, generator=generator) < 0.5).to(faces.device)
         faces = torch.where(mirrored[:, None, None, None], faces.flip(-1), faces)
-        return age(faces, self.recipe.ageing, generator)
+        face, target = age(faces, self.recipe.ageing, generator)
+        rows, columns = _crop_at(self.side, stage.crop, generator)
+        return Batch(face, face[..., rows, columns], target[..., rows, columns])
 
-    def _terms(self, weights: Mapping[str, float], restored: Tensor, aged: Tensor, target: Tensor) -> dict[str, Tensor]:
-        terms: dict[str, Tensor] = {}
-        if weights.get("pixel"):
-            terms["pixel"] = losses.charbonnier(restored, target)
-        if weights.get("gradient"):
-            terms["gradient"] = losses.gradient(restored, target)
-        if weights.get("teacher") and self.teacher is not None:
+    def generator(self, number: int) -> torch.Generator:
+        """The source of everything drawn for one batch."""
+        return torch.Generator().manual_seed(self.recipe.seed * 1_000_003 + number)
+
+    @staticmethod
+    def restore(model: nn.Module, batch: Batch) -> Tensor:
+        """Run the trained network; a teacher's guide sees the whole face even where only a crop is restored."""
+        inner = getattr(model, "module", model)
+        if isinstance(inner, TeacherRestorer):
+            return model(batch.aged, inner.embed(batch.face))
+        return model(batch.aged)
+
+    def terms(self, weights: Mapping[str, float], restored: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """Compute every term that has a weight, but for those that need critics."""
+        wanted = {name for name, weight in weights.items() if weight}
+        found = {
+            name: loss(restored, batch.target)
+            for name, loss in (
+                ("pixel", losses.charbonnier),
+                ("squared", losses.squared),
+                ("gradient", losses.gradient),
+                ("frequency", losses.focal_frequency),
+            )
+            if name in wanted
+        }
+        if "teacher" in wanted and self.teacher is not None:
             with torch.no_grad():
-                led = self.teacher(aged)
-            terms["teacher"] = losses.charbonnier(restored, led)
-        if weights.get("identity") and self.identity is not None:
+                led = self.teacher(batch.aged)
+            found["teacher"] = losses.charbonnier(restored, led)
+        if "identity" in wanted and self.identity is not None:
             with torch.no_grad():
-                wanted = self.identity(target)
-            terms["identity"] = losses.identity(self.identity(restored.clamp(0, 1)), wanted)
-        return terms
-
-
-def _embed_guide(model: nn.Module, aged: Tensor) -> Tensor | None:
-    """The teacher's guide sees the whole face even where the teacher is trained on a crop of it."""
-    inner = getattr(model, "module", model)
-    return inner.embed(aged) if isinstance(inner, TeacherRestorer) else None
+                known = self.identity(batch.target)
+            found["identity"] = losses.identity(self.identity(restored.clamp(0, 1)), known)
+        if "perceptual" in wanted and self.features is not None:
+            with torch.no_grad():
+                known = self.features(batch.target)
+            found["perceptual"] = losses.perceptual(self.features(restored), known)
+        return found
 
 
 def _crop_at(side: int, crop: int, generator: torch.Generator) -> tuple[slice, slice]:

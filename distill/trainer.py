@@ -10,12 +10,13 @@ import copy
 import dataclasses
 import json
 import math
+import os
 import pickle
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 from lightning_fabric import Fabric
@@ -24,24 +25,56 @@ from torch import Tensor, nn
 from ..runtime.atomic import replacing_file
 from ..runtime.errors import CheckpointError, RecipeError
 from ..runtime.models.checkpoint import save_checkpoint
+from .ahead import Ahead
+from .clock import Clock
+from .critics import Adversary
 from .losses import weighted_sum
-from .recipe import OptimiserRecipe, Recipe
-from .task import RestorationTask, build_model
+from .recipe import OptimiserRecipe, Recipe, Stage
+from .task import Batch, RestorationTask, build_model
 
 STATE = "state.pt"
 LOG = "log.jsonl"
 AVERAGED = "averaged.safetensors"
+# Critics draw their augmentation from numbers that no batch has.
+_CRITICS_DRAW = 2**40
 
 
 @dataclass(frozen=True)
 class Progress:
-    """What a step tells whoever watches: its number from 1, all steps, the weighted loss and its terms."""
+    """What a step tells whoever watches.
+
+    Args:
+        step: its number, from 1.
+        steps: of the whole recipe.
+        loss: the weighted sum.
+        terms: each term before weighting, and what the critics say of themselves.
+        faces_per_second: of all processes together.
+        seconds: by section of the step (`clock.SECTIONS`), of this process.
+    """
 
     step: int
     steps: int
     loss: float
     terms: dict[str, float]
     faces_per_second: float
+    seconds: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Speed:
+    """How to run, which changes the time a step takes and hardly its result.
+
+    Args:
+        compiled: let `torch.compile` fuse the trained network; costs minutes once, pays in long runs.
+        channels_last: keep feature maps as (N, H, W, C) in memory.
+        ahead: prepare the next batch while this one trains; None does where the device is a GPU.
+        exact_clock: wait for the device at the end of each section of a step, to profile it.
+    """
+
+    compiled: bool = False
+    channels_last: bool = False
+    ahead: bool | None = None
+    exact_clock: bool = False
 
 
 class Trainer:
@@ -53,6 +86,7 @@ class Trainer:
         folder: holds the state, the log and the averaged checkpoint.
         fabric: where to run: device, precision, number of processes.
         provenance: JSON values on the data and its licence, stored in the checkpoint.
+        speed: how to run.
 
     Raises:
         RecipeError: the folder holds the state of another recipe.
@@ -60,7 +94,13 @@ class Trainer:
     """
 
     def __init__(
-        self, recipe: Recipe, faces: Tensor, folder: Path, fabric: Fabric, provenance: dict[str, object]
+        self,
+        recipe: Recipe,
+        faces: Tensor,
+        folder: Path,
+        fabric: Fabric,
+        provenance: dict[str, object],
+        speed: Speed = Speed(),
     ) -> None:
         self.recipe, self.folder, self.fabric, self.provenance = recipe, folder, fabric, provenance
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,6 +114,15 @@ class Trainer:
         )
         self.model, self.optimiser = fabric.setup(model, optimiser)
         self.averaged = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
+        if speed.channels_last:
+            model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing from torch's stub
+        if speed.compiled:
+            model.compile(dynamic=False)
+        terms = recipe.adversarial_terms
+        self.adversary = Adversary(recipe.critics, terms, fabric) if terms else None
+        self.clock = Clock(fabric.device, exact=speed.exact_clock)
+        ahead = fabric.device.type == "cuda" if speed.ahead is None else speed.ahead
+        self.batches = Ahead(self._draw, active=ahead)
         self.step = 0
         if (folder / STATE).exists():
             self._resume()
@@ -88,7 +137,7 @@ class Trainer:
         """
         last = self.recipe.steps if until is None else min(until, self.recipe.steps)
         self.model.train()
-        with (self.folder / LOG).open("a", encoding="utf-8") as log:
+        with self._log() as log:
             while self.step < last:
                 progress = self._take_step()
                 report(progress)
@@ -96,6 +145,7 @@ class Trainer:
                 if self.step % save_every == 0 or self.step == last:
                     log.flush()
                     self.save()
+        self.batches.close()
 
     def save(self) -> None:
         """Write the state to resume from and the averaged checkpoint, each whole or not at all."""
@@ -106,6 +156,7 @@ class Trainer:
                 "model": _inner(self.model).state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "averaged": self.averaged.state_dict(),
+                "adversary": None if self.adversary is None else self.adversary.state(),
             }
             with replacing_file(self.folder / STATE) as temporary:
                 torch.save(state, temporary)
@@ -113,30 +164,74 @@ class Trainer:
             save_checkpoint(self.folder / AVERAGED, self.averaged, training=training)
         self.fabric.barrier()
 
+    def _log(self) -> TextIO:
+        """The log, line by line; one process writes it."""
+        path = self.folder / LOG if self.fabric.global_rank == 0 else Path(os.devnull)
+        return path.open("a", encoding="utf-8", buffering=1)
+
     def _take_step(self) -> Progress:
         began = time.perf_counter()
         stage, place = self.recipe.stage_at(self.step)
-        rate = learning_rate_factor(self.recipe.optimiser, stage.rate, self.step, place)
+        settings = self.recipe.optimiser
+        rate = learning_rate_factor(settings, stage.rate, self.step, place)
         for group in self.optimiser.param_groups:
-            group["lr"] = self.recipe.optimiser.learning_rate * rate
-        with self.fabric.autocast():
-            terms = self.task.losses(self.model, stage, self._draw_number())
-        loss = weighted_sum(terms, {name: weight for name, weight in stage.losses.items() if weight})
-        if not bool(torch.isfinite(loss)):
-            raise CheckpointError("a finite loss", f"{float(loss)} at step {self.step}", "resume with a lower rate")
-        self.optimiser.zero_grad(set_to_none=True)
-        self.fabric.backward(loss)
-        self.fabric.clip_gradients(self.model, self.optimiser, max_norm=self.recipe.optimiser.clip)
-        self.optimiser.step()
-        self.step += 1
-        self._average()
-        speed = stage.batch * self.fabric.world_size / (time.perf_counter() - began)
-        named = {name: float(term.detach()) for name, term in terms.items()}
-        return Progress(self.step, self.recipe.steps, float(loss.detach()), named, speed)
+            group["lr"] = settings.learning_rate * rate
+        named: dict[str, float] = {}
+        for part in range(settings.accumulate):
+            for name, value in self._learn(stage, part, rate).items():
+                named[name] = named.get(name, 0.0) + value / settings.accumulate
+        with self.clock.section("update"):
+            self.fabric.clip_gradients(self.model, self.optimiser, max_norm=settings.clip)
+            self.optimiser.step()
+            self.optimiser.zero_grad(set_to_none=True)
+            self.step += 1
+            self._average()
+        faces = stage.batch * settings.accumulate * self.fabric.world_size
+        loss, speed = named.pop("loss"), faces / (time.perf_counter() - began)
+        return Progress(self.step, self.recipe.steps, loss, named, speed, self.clock.take())
 
-    def _draw_number(self) -> int:
-        """Different on every process, so that each sees other faces, and the same after a resume."""
-        return self.step * self.fabric.world_size + self.fabric.global_rank
+    def _learn(self, stage: Stage, part: int, rate: float) -> dict[str, float]:
+        """Add one batch's gradients and let the critics learn from it; gives the loss and its terms."""
+        number = self._number(self.step, part)
+        with self.clock.section("data"):
+            batch = self.batches.get(number, self._number_after(part))
+        last = part + 1 == self.recipe.optimiser.accumulate
+        with self.fabric.no_backward_sync(self.model, enabled=not last), self.fabric.autocast():
+            with self.clock.section("forward"):
+                restored = self.task.restore(self.model, batch)
+            with self.clock.section("losses"):
+                terms = self._terms(stage, restored, batch, number)
+                loss = weighted_sum(terms, {name: weight for name, weight in stage.losses.items() if weight})
+            if not bool(torch.isfinite(loss)):
+                raise CheckpointError("a finite loss", f"{float(loss)} at step {self.step}", "resume with a lower rate")
+            with self.clock.section("backward"):
+                self.fabric.backward(loss / self.recipe.optimiser.accumulate)
+        named = {"loss": float(loss.detach())} | {name: float(term.detach()) for name, term in terms.items()}
+        if self.adversary is not None and (judged := _judged(self.recipe, stage)):
+            with self.clock.section("critics"), self.fabric.autocast():
+                generator = self.task.generator(2 * _CRITICS_DRAW + number)
+                named |= self.adversary.learn(restored.detach(), batch.target, judged, rate, generator)
+        return named
+
+    def _terms(self, stage: Stage, restored: Tensor, batch: Batch, number: int) -> dict[str, Tensor]:
+        terms = self.task.terms(stage.losses, restored, batch)
+        heard = [name for name in _judged(self.recipe, stage) if stage.losses[name]]
+        if self.adversary is not None and heard:
+            terms |= self.adversary.judge(restored, heard, self.task.generator(_CRITICS_DRAW + number))
+        return terms
+
+    def _draw(self, number: int) -> Batch:
+        step = number // (self.fabric.world_size * self.recipe.optimiser.accumulate)
+        return self.task.draw(self.recipe.stage_at(step)[0], number)
+
+    def _number(self, step: int, part: int) -> int:
+        """A batch's number: different on every process, so that each sees other faces, and the same after a resume."""
+        return (step * self.recipe.optimiser.accumulate + part) * self.fabric.world_size + self.fabric.global_rank
+
+    def _number_after(self, part: int) -> int | None:
+        if part + 1 < self.recipe.optimiser.accumulate:
+            return self._number(self.step, part + 1)
+        return self._number(self.step + 1, 0) if self.step + 1 < self.recipe.steps else None
 
     def _average(self) -> None:
         # A young average forgets its first steps faster, else it would carry the random beginning for long.
@@ -158,6 +253,8 @@ class Trainer:
         _inner(self.model).load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.averaged.load_state_dict(state["averaged"])
+        if self.adversary is not None:
+            self.adversary.load(state["adversary"])
         self.step = state["step"]
 
 
@@ -168,11 +265,19 @@ def learning_rate_factor(settings: OptimiserRecipe, rate: tuple[float, ...], ste
     return cosine * min(1.0, (step + 1) / max(1, settings.warmup))
 
 
+def _judged(recipe: Recipe, stage: Stage) -> list[str]:
+    return [name for name in recipe.adversarial_terms if name in stage.losses]
+
+
 def _without_places(recipe: Recipe) -> dict[str, Any]:
     """The recipe for a checkpoint's header: files by name, since their folders mean nothing elsewhere."""
     model = dataclasses.replace(recipe.model, start=Path(recipe.model.start).name)
     named = dataclasses.replace(
-        recipe, model=model, teacher=Path(recipe.teacher).name, identity=Path(recipe.identity).name
+        recipe,
+        model=model,
+        teacher=Path(recipe.teacher).name,
+        identity=Path(recipe.identity).name,
+        perceptual=Path(recipe.perceptual).name,
     )
     return dataclasses.asdict(named)
 

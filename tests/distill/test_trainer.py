@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,10 +12,12 @@ import torch
 from lightning_fabric import Fabric
 
 from pocketface.distill import task as task_module
+from pocketface.distill.clock import SECTIONS
+from pocketface.distill.critics import CriticsRecipe
 from pocketface.distill.degradations import Ageing
 from pocketface.distill.recipe import ModelRecipe, OptimiserRecipe, Recipe, Stage
 from pocketface.distill.task import RestorationTask
-from pocketface.distill.trainer import AVERAGED, LOG, STATE, Progress, Trainer, learning_rate_factor
+from pocketface.distill.trainer import AVERAGED, LOG, STATE, Progress, Speed, Trainer, learning_rate_factor
 from pocketface.runtime.errors import CheckpointError, RecipeError
 from pocketface.runtime.models.checkpoint import load_model, save_checkpoint
 from pocketface.runtime.models.student import StudentConfig, StudentRestorer
@@ -51,6 +56,101 @@ def test_a_killed_run_goes_on_bit_for_bit(faces: torch.Tensor, tmp_path: Path) -
     assert [(p.step, p.loss) for p in begun + resumed] == [(p.step, p.loss) for p in whole]
     one, other = (load_model(tmp_path / run / AVERAGED)[0].state_dict() for run in ("whole", "parts"))
     assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+ADVERSARIAL = dataclasses.replace(
+    RECIPE,
+    stages=(
+        dataclasses.replace(STAGE, steps=3, crop=64, losses={"pixel": 1.0, "adversarial": 0.0, "components": 0.0}),
+        dataclasses.replace(STAGE, steps=4, crop=64, losses={"pixel": 1.0, "adversarial": 0.1, "components": 0.1}),
+    ),
+    critics=CriticsRecipe(channels=8, layers=2),
+    optimiser=OptimiserRecipe(warmup=2, accumulate=2),
+)
+
+
+def test_an_adversarial_run_goes_on_bit_for_bit(faces: torch.Tensor, tmp_path: Path) -> None:
+    whole = trained(ADVERSARIAL, faces, tmp_path / "whole")
+    begun = trained(ADVERSARIAL, faces, tmp_path / "parts", until=4)
+    resumed = trained(ADVERSARIAL, faces, tmp_path / "parts")
+    assert [(p.step, p.loss, p.terms) for p in begun + resumed] == [(p.step, p.loss, p.terms) for p in whole]
+    assert set(whole[0].terms) == {"pixel", "critics", "critics_gap"}, "critics learn before the restorer listens"
+    assert set(whole[-1].terms) == {"pixel", "adversarial", "components", "critics", "critics_gap"}
+
+
+def test_a_run_killed_without_warning_goes_on_bit_for_bit(faces: torch.Tensor, tmp_path: Path) -> None:
+    """kill -9 between two states: the steps since the last one are taken again, with the same losses."""
+    folder = tmp_path / "killed"
+    torch.save(faces, tmp_path / "faces.pt")
+    program = _PROGRAM.format(test=__file__, faces=str(tmp_path / "faces.pt"), folder=str(folder))
+    command = [sys.executable, "-c", program]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own interpreter
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.strip() == "5":  # states are saved at steps 2 and 4
+            process.kill()
+            break
+    process.stdout.close()
+    assert process.wait() == -signal.SIGKILL
+    whole = trained(RECIPE, faces, tmp_path / "whole")
+    resumed = trained(RECIPE, faces, folder)
+    assert [(p.step, p.loss) for p in resumed] == [(p.step, p.loss) for p in whole[4:]]
+
+
+_PROGRAM = """
+import importlib.util, time, torch
+from pathlib import Path
+from lightning_fabric import Fabric
+spec = importlib.util.spec_from_file_location("test_trainer", {test!r})
+tests = importlib.util.module_from_spec(spec); spec.loader.exec_module(tests)
+tests.task_module.STUDENT_PRESETS["base"] = tests.TINY
+def report(progress):
+    print(progress.step, flush=True)
+    if progress.step == 5:
+        time.sleep(60)
+faces = torch.load({faces!r}, weights_only=True)
+loop = tests.Trainer(tests.RECIPE, faces, Path({folder!r}), Fabric(accelerator="cpu", devices=1), {{}})
+loop.run(report, save_every=2)
+"""
+
+
+def test_two_halves_add_up_to_a_batch(faces: torch.Tensor, tmp_path: Path) -> None:
+    """Without BatchNorm's statistics in the way: gradients of two accumulated batches are the mean of both."""
+    recipe = dataclasses.replace(RECIPE, optimiser=OptimiserRecipe(warmup=0, accumulate=2))
+    loop = Trainer(recipe, faces, tmp_path, Fabric(accelerator="cpu", devices=1), {})
+    loop.model.eval()
+    stage = recipe.stages[0]
+    separate = []
+    for number in (0, 1):
+        batch = loop.task.draw(stage, number)
+        terms = loop.task.terms(stage.losses, loop.task.restore(loop.model, batch), batch)
+        loss = stage.losses["pixel"] * terms["pixel"] + stage.losses["gradient"] * terms["gradient"]
+        separate.append(torch.autograd.grad(loss, list(loop.model.parameters())))
+    for part in (0, 1):
+        loop._learn(stage, part, 1.0)
+    # 1e-6: the same sums in another order
+    assert all(
+        torch.allclose(weight.grad, (one + other) / 2, atol=1e-6)
+        for weight, one, other in zip(loop.model.parameters(), *separate, strict=True)
+        if weight.grad is not None
+    )
+
+
+def test_drawing_ahead_changes_nothing(faces: torch.Tensor, tmp_path: Path) -> None:
+    runs = []
+    for ahead in (False, True):
+        seen: list[Progress] = []
+        fabric = Fabric(accelerator="cpu", devices=1)
+        Trainer(RECIPE, faces, tmp_path / str(ahead), fabric, {}, Speed(ahead=ahead)).run(seen.append, save_every=9)
+        runs.append([progress.loss for progress in seen])
+    assert runs[0] == runs[1]
+
+
+def test_the_log_says_where_the_time_goes(faces: torch.Tensor, tmp_path: Path) -> None:
+    step = trained(RECIPE, faces, tmp_path, until=1)[0]
+    assert set(step.seconds) == set(SECTIONS)
+    assert min(step.seconds[name] for name in ("data", "forward", "backward", "update")) > 0
+    assert sum(step.seconds.values()) <= RECIPE.stages[0].batch / step.faces_per_second
 
 
 def test_training_lowers_the_loss(faces: torch.Tensor, tmp_path: Path) -> None:
