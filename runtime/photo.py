@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .errors import ContractError
+from .companions import Companions
 from .faces.align import FFHQ, Matrix, align_face, estimate_similarity
 from .faces.detect import Detection, Detector, detect_faces
 from .faces.paste import paste_faces
 from .images import Photo, to_float
-from .restorer import Faces, Restorer
+from .options import DEFAULT, PhotoOptions
+from .restorer import Restorer
 
 _LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+
+# What can become of a face.
+RESTORED = "restored"  # as strongly as was asked for
+WEAKENED = "weakened"  # less strongly, because of `reason`
+KEPT = "kept"  # as it was, because of `reason`
+ANONYMISED = "anonymised"
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,23 +35,51 @@ class RestoredFace:
         detection: where it was found.
         matrix: (2, 3), photograph to crop.
         given: the aligned crop that went in, (S, S, 3) float32 in [0, 1].
-        restored: what came out.
+        restored: what was pasted, at the strength used; `given` itself where the face was left alone.
+        status: `restored`, `weakened`, `kept` or `anonymised`.
+        reason: why it is not `restored`: `identity`, `hidden`, `not chosen`, `small`, `score`; else empty.
+        strength: of the restorer's change that was used, [0, 1].
+        cosine: of identity between `given` and `restored`; None where it was not measured.
+        likeness: cosine between `given` and the reference person; None without a reference.
+        hidden: estimated share of the face that is covered, [0, 1]; None where it was not estimated.
     """
 
     detection: Detection
     matrix: Matrix
     given: NDArray[np.float32]
     restored: NDArray[np.float32]
+    status: str = RESTORED
+    reason: str = ""
+    strength: float = 1.0
+    cosine: float | None = None
+    likeness: float | None = None
+    hidden: float | None = None
+
+    @property
+    def angle(self) -> float | None:
+        """Degrees between the identities before and after; None where they were not measured."""
+        return None if self.cosine is None else float(np.degrees(np.arccos(np.clip(self.cosine, -1, 1))))
 
     def to_json(self) -> dict[str, object]:
-        """What a log needs: place, confidence, the crop's matrix, and how much was changed."""
+        """What a log needs: place, confidence, the crop's matrix, what was done and why, and how much was changed."""
         return {
             "box": [round(value, 2) for value in self.detection.box],
             "score": round(self.detection.score, 4),
             "landmarks": self.detection.landmarks.round(2).tolist(),
             "matrix": self.matrix.tolist(),
+            "status": self.status,
+            "reason": self.reason,
+            "strength": round(self.strength, 4),
+            "cosine": _rounded(self.cosine, 4),
+            "angle": _rounded(self.angle, 2),
+            "likeness": _rounded(self.likeness, 4),
+            "hidden": _rounded(self.hidden, 3),
             "mean_change": round(float(np.abs(self.restored - self.given).mean()), 5),
         }
+
+
+def _rounded(value: float | None, digits: int) -> float | None:
+    return None if value is None else round(value, digits)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,47 +87,74 @@ class PhotoResult:
     """A restored photograph.
 
     Args:
-        photo: the given photograph itself where no face was found.
-        faces: the best found first.
+        photo: the given photograph itself where nothing was done to it.
+        faces: all that were found, the best found first, also those that were left alone.
+        seconds: stage -> time that it took, in the order of the stages; faces go through each stage together.
     """
 
     photo: Photo
     faces: tuple[RestoredFace, ...]
+    seconds: dict[str, float] = field(default_factory=dict)
+
+
+class _Clock:
+    """Adds up how long each stage takes."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    @contextmanager
+    def stage(self, name: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
 def restore_photo(
-    photo: Photo, restorer: Restorer, detector: Detector, *, strength: float = 1.0, size: int | None = None
+    photo: Photo,
+    restorer: Restorer,
+    detector: Detector,
+    options: PhotoOptions = DEFAULT,
+    companions: Companions | None = None,
 ) -> PhotoResult:
-    """Restore every face of a photograph.
+    """Restore the faces of a photograph.
 
     Args:
         photo: any depth; alpha and metadata pass through, grey stays grey.
         restorer: keeps the contract of aligned faces.
         detector: finds the faces.
-        strength: how much of the restorer's change is applied, [0, 1]; 0 leaves every pixel as it is.
-        size: side of the aligned crops; None takes the restorer's native size.
+        options: what to do with which face and with the rest of the photograph.
+        companions: the further networks that the options ask for; None opens them, for every photograph anew.
 
     Raises:
-        ContractError: a strength outside [0, 1], or a size that the restorer does not take.
+        ContractError: a size that the restorer does not take.
     """
-    if not 0 <= strength <= 1:
-        raise ContractError("a strength in [0, 1]", f"{strength:g}")
-    found = detect_faces(detector, photo.rgb)
+    del companions
+    clock = _Clock()
+    with clock.stage("detect"):
+        found = detect_faces(detector, photo.rgb)
     if not found:
-        return PhotoResult(photo, ())
-    side = restorer.info.native_size if size is None else size
-    matrices = [estimate_similarity(one.landmarks, FFHQ, side) for one in found]
-    given = [to_float(align_face(photo.rgb, matrix, side)) for matrix in matrices]
-    restored = [_dose(*pair, strength, grey=photo.grey) for pair in zip(given, _restore(given, restorer), strict=True)]
-    rgb = paste_faces(photo.rgb, given, restored, matrices)
-    faces = tuple(RestoredFace(*parts) for parts in zip(found, matrices, given, restored, strict=True))
-    return PhotoResult(photo.with_rgb(rgb), faces)
+        return PhotoResult(photo, (), clock.seconds)
+    side = restorer.info.native_size if options.size is None else options.size
+    with clock.stage("align"):
+        matrices = [estimate_similarity(one.landmarks, FFHQ, side) for one in found]
+        given = [to_float(align_face(photo.rgb, matrix, side)) for matrix in matrices]
+    with clock.stage("restore"):
+        restored = _restore(given, restorer, options.strength, grey=photo.grey)
+    with clock.stage("paste"):
+        rgb = paste_faces(photo.rgb, given, restored, matrices)
+    faces = tuple(
+        RestoredFace(*parts, strength=options.strength) for parts in zip(found, matrices, given, restored, strict=True)
+    )
+    return PhotoResult(photo.with_rgb(rgb), faces, clock.seconds)
 
 
-def _restore(given: list[NDArray[np.float32]], restorer: Restorer) -> NDArray[np.float32]:
-    """Run all crops as one batch: (N, S, S, 3) in, the same out."""
-    batch: Faces = np.ascontiguousarray(np.stack(given).transpose(0, 3, 1, 2))
-    return restorer(batch).transpose(0, 2, 3, 1)
+def _restore(
+    given: list[NDArray[np.float32]], restorer: Restorer, strength: float, *, grey: bool
+) -> list[NDArray[np.float32]]:
+    """Run all crops as one batch: each (S, S, 3) in, the same out."""
+    faces = restorer(np.ascontiguousarray(np.stack(given).transpose(0, 3, 1, 2))).transpose(0, 2, 3, 1)
+    return [_dose(*pair, strength, grey=grey) for pair in zip(given, faces, strict=True)]
 
 
 def _dose(

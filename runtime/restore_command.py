@@ -24,6 +24,7 @@ from .errors import InputError
 from .faces.detect import DEFAULT as DEFAULT_DETECTOR
 from .faces.detect import open_detector
 from .images import check_destination, read_photo, write_photo
+from .options import PhotoOptions
 from .photo import PhotoResult, restore_photo
 from .restorer import RestorerInfo
 from .weights import DEFAULT_RESTORER, SHIPPED
@@ -57,7 +58,7 @@ def run(arguments: argparse.Namespace) -> int:
     check_destination(arguments.output, photo)
     restorer = open_restorer(arguments.model, device=arguments.device, threads=arguments.threads)
     detector = open_detector(arguments.detector, threads=arguments.threads)
-    result = restore_photo(photo, restorer, detector, strength=arguments.strength)
+    result = restore_photo(photo, restorer, detector, PhotoOptions(strength=arguments.strength))
     _write(arguments, result)
     if arguments.json is not None:
         record = json.dumps(_record(arguments, restorer.info, result), indent=1)

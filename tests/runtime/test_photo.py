@@ -14,6 +14,7 @@ from pocketface.runtime.faces.align import FFHQ, align_face, transform_points
 from pocketface.runtime.faces.detect import Detection
 from pocketface.runtime.faces.paste import soft_mask
 from pocketface.runtime.images import Metadata, Photo, to_float
+from pocketface.runtime.options import PhotoOptions
 from pocketface.runtime.photo import restore_photo
 from pocketface.runtime.restorer import Faces, RestorerInfo, check_faces
 
@@ -80,7 +81,7 @@ def test_nothing_changes_where_nothing_is_restored(
     depth: type, change: Callable[[Faces], Faces], strength: float
 ) -> None:
     photo = Photo(in_depth(astronaut(), depth))
-    result = restore_photo(photo, FakeRestorer(change), FixedDetector(LANDMARKS), strength=strength)
+    result = restore_photo(photo, FakeRestorer(change), FixedDetector(LANDMARKS), PhotoOptions(strength=strength))
     assert len(result.faces) == 1
     np.testing.assert_array_equal(result.photo.rgb, photo.rgb)
 
@@ -88,7 +89,9 @@ def test_nothing_changes_where_nothing_is_restored(
 def test_half_the_strength_is_half_the_change() -> None:
     photo = Photo(astronaut())
     results = [
-        restore_photo(photo, FakeRestorer(reddened), FixedDetector(LANDMARKS), strength=strength).photo.rgb
+        restore_photo(
+            photo, FakeRestorer(reddened), FixedDetector(LANDMARKS), PhotoOptions(strength=strength)
+        ).photo.rgb
         for strength in (0.5, 1.0)
     ]
     half, whole = (result.astype(float) - photo.rgb for result in results)
@@ -120,7 +123,7 @@ def test_all_faces_are_restored_in_one_batch_and_recorded_best_first() -> None:
 
 def test_the_crop_is_aligned_and_of_the_size_asked_for() -> None:
     restorer = FakeRestorer()
-    (face,) = restore_photo(Photo(astronaut()), restorer, FixedDetector(LANDMARKS), size=64).faces
+    (face,) = restore_photo(Photo(astronaut()), restorer, FixedDetector(LANDMARKS), PhotoOptions(size=64)).faces
     assert restorer.calls == [(1, 3, 64, 64)]
     # A face is no template: anatomy and pose leave a few per cent.
     assert np.abs(transform_points(face.matrix, LANDMARKS) - FFHQ.scaled(64)).max() < 0.06 * 64
@@ -157,9 +160,9 @@ def test_the_record_is_json_and_complete() -> None:
 @pytest.mark.parametrize("strength", [-0.1, 1.5, float("nan")])
 def test_an_impossible_strength_is_refused(strength: float) -> None:
     with pytest.raises(ContractError, match="strength"):
-        restore_photo(Photo(astronaut()), FakeRestorer(), FixedDetector(LANDMARKS), strength=strength)
+        restore_photo(Photo(astronaut()), FakeRestorer(), FixedDetector(LANDMARKS), PhotoOptions(strength=strength))
 
 
 def test_a_size_that_the_restorer_does_not_take_is_refused() -> None:
     with pytest.raises(ContractError, match="divisible by 32"):
-        restore_photo(Photo(astronaut()), FakeRestorer(), FixedDetector(LANDMARKS), size=100)
+        restore_photo(Photo(astronaut()), FakeRestorer(), FixedDetector(LANDMARKS), PhotoOptions(size=100))
