@@ -33,7 +33,9 @@ class Ahead:
         self._next = None if following is None else (following, self._pool.submit(self._draw, following))
         return batch
 
-    def close(self) -> None:
-        """End the thread."""
+    def __enter__(self) -> Ahead:
+        return self
+
+    def __exit__(self, *_: object) -> None:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)

@@ -121,8 +121,7 @@ class Trainer:
         terms = recipe.adversarial_terms
         self.adversary = Adversary(recipe.critics, terms, fabric) if terms else None
         self.clock = Clock(fabric.device, exact=speed.exact_clock)
-        ahead = fabric.device.type == "cuda" if speed.ahead is None else speed.ahead
-        self.batches = Ahead(self._draw, active=ahead)
+        self.ahead = fabric.device.type == "cuda" if speed.ahead is None else speed.ahead
         self.step = 0
         if (folder / STATE).exists():
             self._resume()
@@ -137,15 +136,14 @@ class Trainer:
         """
         last = self.recipe.steps if until is None else min(until, self.recipe.steps)
         self.model.train()
-        with self._log() as log:
+        with Ahead(self._draw, active=self.ahead) as batches, self._log() as log:
             while self.step < last:
-                progress = self._take_step()
+                progress = self._take_step(batches)
                 report(progress)
                 log.write(json.dumps(dataclasses.asdict(progress)) + "\n")
                 if self.step % save_every == 0 or self.step == last:
                     log.flush()
                     self.save()
-        self.batches.close()
 
     def save(self) -> None:
         """Write the state to resume from and the averaged checkpoint, each whole or not at all."""
@@ -169,7 +167,7 @@ class Trainer:
         path = self.folder / LOG if self.fabric.global_rank == 0 else Path(os.devnull)
         return path.open("a", encoding="utf-8", buffering=1)
 
-    def _take_step(self) -> Progress:
+    def _take_step(self, batches: Ahead) -> Progress:
         began = time.perf_counter()
         stage, place = self.recipe.stage_at(self.step)
         settings = self.recipe.optimiser
@@ -178,7 +176,7 @@ class Trainer:
             group["lr"] = settings.learning_rate * rate
         named: dict[str, float] = {}
         for part in range(settings.accumulate):
-            for name, value in self._learn(stage, part, rate).items():
+            for name, value in self._learn(stage, part, rate, batches).items():
                 named[name] = named.get(name, 0.0) + value / settings.accumulate
         with self.clock.section("update"):
             self.fabric.clip_gradients(self.model, self.optimiser, max_norm=settings.clip)
@@ -190,11 +188,11 @@ class Trainer:
         loss, speed = named.pop("loss"), faces / (time.perf_counter() - began)
         return Progress(self.step, self.recipe.steps, loss, named, speed, self.clock.take())
 
-    def _learn(self, stage: Stage, part: int, rate: float) -> dict[str, float]:
+    def _learn(self, stage: Stage, part: int, rate: float, batches: Ahead) -> dict[str, float]:
         """Add one batch's gradients and let the critics learn from it; gives the loss and its terms."""
         number = self._number(self.step, part)
         with self.clock.section("data"):
-            batch = self.batches.get(number, self._number_after(part))
+            batch = batches.get(number, self._number_after(part))
         last = part + 1 == self.recipe.optimiser.accumulate
         with self.fabric.no_backward_sync(self.model, enabled=not last), self.fabric.autocast():
             with self.clock.section("forward"):
