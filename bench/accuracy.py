@@ -1,194 +1,144 @@
-"""The validation table: how close to the clean face, and to the person, each method comes, level by level.
+"""The validation table alone: how good restorers are on people held out, without latency, parity or a page.
 
-Rows of the table
-- `input`: the degraded face as the grid makes it, already enlarged to full size by bicubic interpolation. This is what
-  every restorer is given, and what somebody without a restorer has.
-- `bicubic`: the clean face, only shrunk and enlarged by the same factor (bicubic, antialiased). Nobody has this
-  picture: it says how much of the loss is resolution alone, and so what removing blur, noise and JPEG perfectly would
-  give. At x4 and x8 the grid does nothing else, and the two rows agree.
-- one row a restorer.
+    python -m pocketface.bench.accuracy --crops crops student=student-base teacher=teacher
+    python -m pocketface.bench.accuracy --crops crops --judge judge.ckpt --every 5 --levels medium severe \
+        detail=runs/detail/averaged.safetensors -o table.json
+`crops` is a folder made by `python -m pocketface.distill.faces`; people of its validation split are used, no others.
+Every face keeps its degradation whatever --every is, so that a quick look and the full table are of the same pictures.
+The table is printed as Markdown; `python -m pocketface.bench.readme` reads the file given with -o.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeAlias
+import argparse
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-from ..runtime import metrics
-from ..runtime.faces.degrade import LEVELS, degrade_face, lose_resolution
-from ..runtime.images import to_faces
+from ..distill.faces import Crop, read_crops
+from ..export.progress import shown
+from ..runtime.cli import run_module
+from ..runtime.errors import InputError
+from ..runtime.faces.degrade import LEVELS
+from ..runtime.faces.detect import open_detector
 from ..runtime.parity import Embed
-from ..runtime.restorer import Faces, Restorer
-from .faces_set import Pixels
-from .verification import Verification, pair_people, verify
-
-Floats: TypeAlias = NDArray[np.float64]
-INPUT, BICUBIC, CLEAN = "input", "bicubic", "clean"
-_BATCH = 8
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A mean over faces.
-
-    Args:
-        mean: of the metric.
-        error: standard error of the mean, over faces; None for a single face.
-    """
-
-    mean: float
-    error: float | None
+from .candidates import Candidate, named_candidates, weights_of
+from .faces_set import crop_side, read_crop
+from .lineup import NOT_RESTORERS
+from .parity_command import choose_judge
+from .readme import markdown, validation_rows
+from .report import Report, report_to_json, write_json
+from .resized import at_size
+from .scoring import Quality, score_restorers, steps_of
 
 
-@dataclass(frozen=True)
-class Score:
-    """One cell row of the table: one method at one level.
-
-    Args:
-        method: `input`, `bicubic`, or a restorer's label.
-        level: of the grid.
-        faces: how many.
-        psnr_db, ssim: against the clean face.
-        gain_db: PSNR over the input's, face by face; its error is that of the paired difference.
-        cosine: between the judge's embeddings of result and clean face; None without a judge.
-    """
-
-    method: str
-    level: str
-    faces: int
-    psnr_db: Figure
-    ssim: Figure
-    gain_db: Figure
-    cosine: Figure | None
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the arguments."""
+    add_restorer_arguments(parser)
+    add_choice_of_crops(parser)
+    add_level_argument(parser, tuple(LEVELS))
+    parser.add_argument(
+        "--judge", default="none", metavar="PATH", help="identity network, by path or name (default: none)"
+    )
+    parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="write the figures as JSON")
 
 
-@dataclass(frozen=True)
-class Quality:
-    """The validation table.
-
-    Args:
-        scores: one a method and level, in the table's order.
-        verification: one a method and level; empty without a judge or without people who have two photographs.
-        people: how many different people the faces show; None where the folder does not say.
-    """
-
-    scores: tuple[Score, ...]
-    verification: tuple[Verification, ...]
-    people: int | None
+def add_restorer_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare who is judged, on which crops and where; shared with the comparison sheet."""
+    parser.add_argument("restorers", nargs="+", metavar="LABEL=FILE", help="anything that restores, by path or name")
+    parser.add_argument("--crops", type=Path, required=True, metavar="FOLDER", help="aligned crops with their table")
+    parser.add_argument("--device", default="auto", help="where the restorers run: auto, cpu, cuda, mps")
 
 
-def score_restorers(
-    crops: Sequence[Pixels],
-    restorers: Mapping[str, Restorer],
+def add_level_argument(parser: argparse.ArgumentParser, default: tuple[str, ...]) -> None:
+    """Declare how the faces are degraded; shared with the comparison sheet."""
+    parser.add_argument(
+        "--levels", nargs="+", choices=tuple(LEVELS), default=default, metavar="LEVEL",
+        help=f"of the grid: {', '.join(LEVELS)} (default: {' '.join(default)})",
+    )  # fmt: skip
+
+
+def add_choice_of_crops(parser: argparse.ArgumentParser) -> None:
+    """Declare how many of the validation faces are scored; shared with `pocketface bench`."""
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="score every N-th of the crops (default: 1)")
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Score, print the table, write what was asked for."""
+    began = time.perf_counter()
+    candidates = named_candidates(arguments.restorers, NOT_RESTORERS, arguments.device)
+    judge = choose_judge(arguments.judge)
+    quality = judge_crops(candidates, arguments.crops, judge=judge, levels=arguments.levels, every=arguments.every)
+    report = Report(
+        title="validation table",
+        command=shlex.join(["python", "-m", "pocketface.bench.accuracy", *_words(arguments)]),
+        provenance=weights_of(candidates),
+        quality=quality,
+    )
+    if arguments.output is not None:
+        write_json(report, arguments.output)
+    seconds = time.perf_counter() - began
+    sys.stdout.write(markdown(validation_rows(report_to_json(report))))
+    sys.stdout.write(f"\n{quality.scores[0].faces} faces of {quality.people} people, {seconds:.0f} s\n")
+    return 0
+
+
+def judge_crops(
+    candidates: Sequence[Candidate],
+    folder: Path,
     *,
+    size: int | None = None,
     judge: Embed | None = None,
-    identities: Sequence[str] | None = None,
     levels: Sequence[str] = tuple(LEVELS),
-    step: Callable[[str], None] = lambda _: None,
+    every: int = 1,
 ) -> Quality:
-    """Degrade, restore and score every crop at every level; face i always gets seed i.
+    """Score restorers on the validation people of a folder of crops.
 
     Args:
-        crops: clean aligned faces, (S, S, 3) uint8 RGB, all of one size.
-        restorers: label -> restorer, in the table's order.
-        judge: aligned faces -> embeddings; None leaves identity out.
-        identities: one a crop; people with two photographs also give verification figures.
+        candidates: who.
+        folder: of aligned crops, with its table.
+        size: side of the faces; None takes that of the crops. A restorer of another fixed size gets them resized.
+        judge: for the identity columns; None leaves them out.
         levels: of the grid.
-        step: called with a level before each batch, `steps_of` times in all, for a progress bar.
+        every: take only every so many-th face.
+
+    Raises:
+        InputError: no table of crops, nobody to validate on, or a network that is not there.
     """
-    clean_embeddings = None if judge is None else _embed(judge, to_batches(crops))
-    scores, verification = list[Score](), list[Verification]()
-    pairs = [] if identities is None or judge is None else pair_people(identities)
-    for level in levels:
-        collected = _Collected()
-        for start in range(0, len(crops), _BATCH):
-            step(level)
-            _score_batch(crops[start : start + _BATCH], start, level, restorers, judge, collected)
-        scores += collected.table(level, clean_embeddings)
-        if len(pairs) >= 2 and clean_embeddings is not None:
-            verification += _verify_level(level, pairs, clean_embeddings, collected.embeddings)
-    return Quality(tuple(scores), tuple(verification), None if identities is None else len(set(identities)))
+    crops = every_nth(read_crops(folder, "validation"), every)
+    size = size or crop_side(folder / crops[0].file)
+    restorers = {candidate.label: at_size(candidate.open(), size) for candidate in candidates}
+    with shown(steps_of(len(crops), len(levels))) as step:
+        return score_restorers(
+            [read_crop(folder / crop.file, size) for crop in crops],
+            restorers,
+            open_detector(),
+            judge=judge,
+            identities=[crop.identity for crop in crops],
+            levels=levels,
+            every=every,
+            step=step,
+        )
 
 
-def steps_of(crops: int, levels: int) -> int:
-    """How often `score_restorers` calls its `step`."""
-    return levels * -(-crops // _BATCH)
+def every_nth(crops: Sequence[Crop], every: int) -> list[Crop]:
+    """Take every so many-th crop, the first included.
+
+    Raises:
+        InputError: not a positive number.
+    """
+    if every < 1:
+        raise InputError("a positive number for --every", str(every))
+    return list(crops[::every])
 
 
-def to_batches(crops: Sequence[Pixels]) -> Iterator[Faces]:
-    """Turn crops into batches of faces, a few at a time, so that a large folder needs no memory."""
-    for start in range(0, len(crops), _BATCH):
-        yield to_faces(list(crops[start : start + _BATCH]))
+def _words(arguments: argparse.Namespace) -> list[str]:
+    """The arguments that matter for the figures, as they would be typed."""
+    words = ["--crops", str(arguments.crops), "--judge", arguments.judge, "--every", str(arguments.every)]
+    return [*words, "--levels", *arguments.levels, "--", *arguments.restorers]
 
 
-class _Collected:
-    """Per-face figures of one level, by method."""
-
-    def __init__(self) -> None:
-        self.psnr: dict[str, list[Floats]] = {}
-        self.ssim: dict[str, list[Floats]] = {}
-        self.embeddings: dict[str, list[NDArray[np.floating]]] = {}
-
-    def add(self, method: str, result: Faces, clean: Faces, judge: Embed | None) -> None:
-        """Score one method's batch."""
-        self.psnr.setdefault(method, []).append(metrics.psnr(result, clean))
-        self.ssim.setdefault(method, []).append(metrics.ssim(result, clean))
-        if judge is not None:
-            self.embeddings.setdefault(method, []).append(judge(result))
-
-    def table(self, level: str, clean: NDArray[np.floating] | None) -> list[Score]:
-        """Average over the faces."""
-        given = np.concatenate(self.psnr[INPUT])
-        rows = []
-        for method, batches in self.psnr.items():
-            psnr = np.concatenate(batches)
-            cosine = None
-            if clean is not None:
-                cosine = _figure(metrics.identity_cosine(np.concatenate(self.embeddings[method]), clean))
-            ssim = _figure(np.concatenate(self.ssim[method]))
-            rows.append(Score(method, level, len(psnr), _figure(psnr), ssim, _figure(psnr - given), cosine))
-        return rows
-
-
-def _score_batch(
-    crops: Sequence[Pixels],
-    first: int,
-    level: str,
-    restorers: Mapping[str, Restorer],
-    judge: Embed | None,
-    collected: _Collected,
-) -> None:
-    clean = to_faces(list(crops))
-    given = to_faces([degrade_face(crop, level, first + index) for index, crop in enumerate(crops)])
-    smaller = to_faces([lose_resolution(crop, level, first + index) for index, crop in enumerate(crops)])
-    collected.add(INPUT, given, clean, judge)
-    collected.add(BICUBIC, smaller, clean, judge)
-    for label, restorer in restorers.items():
-        collected.add(label, restorer(given), clean, judge)
-
-
-def _verify_level(
-    level: str,
-    pairs: Sequence[tuple[int, int]],
-    clean: NDArray[np.floating],
-    embeddings: Mapping[str, Sequence[NDArray[np.floating]]],
-) -> list[Verification]:
-    """Clean gallery photographs against the other photograph: clean (the ceiling), degraded, and restored."""
-    gallery, probes = (np.array([pair[side] for pair in pairs]) for side in (0, 1))
-    # One impostor pair at the least, whatever the number of people.
-    far = max(0.01, 1.01 / (len(pairs) * (len(pairs) - 1)))
-    sets = {CLEAN: clean, **{method: np.concatenate(parts) for method, parts in embeddings.items()}}
-    return [verify(method, level, found[probes], clean[gallery], far) for method, found in sets.items()]
-
-
-def _embed(judge: Embed, batches: Iterator[Faces]) -> NDArray[np.floating]:
-    return np.concatenate([judge(batch) for batch in batches])
-
-
-def _figure(values: Floats) -> Figure:
-    error = float(values.std(ddof=1) / np.sqrt(len(values))) if len(values) > 1 else None
-    return Figure(float(values.mean()), error)
+if __name__ == "__main__":
+    sys.exit(run_module("python -m pocketface.bench.accuracy"))

@@ -4,6 +4,8 @@
     pocketface bench BUNDLE -o report                   every device file of the bundle as well
     pocketface bench BUNDLE --crops crops --judge judge.ckpt -o report
                                                         and the validation table, with who the judge takes them for
+    pocketface bench --also detail=detail.safetensors --also other=other.onnx -o report
+                                                        and further restorers beside student and teacher
 `crops` is a folder made by `python -m pocketface.distill.faces`; people of its validation split are used, no others.
 The identity columns need --judge: a recogniser that took no part in training; without it they are left out. The folder
 given with -o then holds `index.html` (one file, no request to anywhere) and `report.json`.
@@ -18,14 +20,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..distill.faces import read_crops
 from ..export.progress import shown
-from ..runtime.faces.degrade import LEVELS
 from ..runtime.faces.detect import open_detector
 from ..runtime.images import read_photo
 from ..runtime.restorer import Faces
-from .accuracy import Quality, score_restorers, steps_of
-from .faces_set import astronaut_faces, read_crop
+from .accuracy import add_choice_of_crops, judge_crops
+from .faces_set import astronaut_faces
 from .latency import Timing, thread_counts, time_candidates
 from .lineup import STUDENT, Lineup, gather
 from .parity_command import (
@@ -38,6 +38,7 @@ from .parity_command import (
     table_of,
 )
 from .report import BeforeAfter, Report, write_html, write_json
+from .scoring import Quality
 from .showcase import restore_with_all, show_photo
 from .size import measure_sizes
 
@@ -55,8 +56,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", "-o", type=Path, required=True, metavar="DIR", help="folder to write")
     parser.add_argument("--photo", type=Path, metavar="FILE", help="a photograph to show before and after")
     parser.add_argument("--crops", type=Path, metavar="FOLDER", help="aligned crops for the validation table")
+    add_choice_of_crops(parser)
     parser.add_argument(
-        "--most-crops", type=int, metavar="N", help="score only the first so many of them (default: all)"
+        "--also", action="append", default=[], metavar="LABEL=FILE", help="judge this restorer too; may be repeated"
     )
     parser.add_argument(
         "--sizes", type=int, nargs="+", default=[256, 512], metavar="S", help="face sizes to time (default: 256 512)"
@@ -79,14 +81,16 @@ def run(arguments: argparse.Namespace) -> int:
 
 def make_report(arguments: argparse.Namespace) -> Report:
     """Run all judges that the arguments ask for."""
-    lineup = gather(arguments.student, arguments.teacher, arguments.bundle, arguments.device)
+    lineup = gather(arguments.student, arguments.teacher, arguments.bundle, arguments.device, arguments.also)
     # Drift between copies may be measured by any recogniser; quality only by one that the user vouches for.
     drift_judge = arguments.judge or "identity"
     quality = None if arguments.crops is None else measure_quality(lineup, arguments)
     trials, examples, faces = run_trials(lineup, choose_faces(arguments), choose_judge(drift_judge))
     return Report(
         title="bench report",
-        command=shlex.join(["pocketface", "bench", *command_words(arguments), "-o", str(arguments.output)]),
+        command=shlex.join(
+            ["pocketface", "bench", *command_words(arguments), *_more_words(arguments), "-o", str(arguments.output)]
+        ),
         faces_source=faces.source,
         provenance=lineup.provenance(),
         notes=judge_notes(drift_judge),
@@ -97,6 +101,14 @@ def make_report(arguments: argparse.Namespace) -> Report:
         sizes=measure_sizes(lineup.everyone, arguments.sizes),
         quality=quality,
     )
+
+
+def _more_words(arguments: argparse.Namespace) -> list[str]:
+    """What `pocketface bench` adds to the arguments that matter for the figures."""
+    words = [word for other in arguments.also for word in ("--also", other)]
+    if arguments.crops is not None:
+        words += ["--crops", str(arguments.crops), "--every", str(arguments.every)]
+    return words
 
 
 def restore_file(lineup: Lineup, path: Path) -> BeforeAfter:
@@ -111,23 +123,14 @@ def restore_file(lineup: Lineup, path: Path) -> BeforeAfter:
 
 
 def measure_quality(lineup: Lineup, arguments: argparse.Namespace) -> Quality:
-    """Score student and teacher on the validation people of a folder of crops.
+    """Score all networks on the validation people of a folder of crops.
 
     Raises:
         InputError: no table of crops, or nobody to validate on.
     """
-    crops = read_crops(arguments.crops, "validation")[: arguments.most_crops]
-    restorers = {candidate.label: candidate.open() for candidate in lineup.networks}
-    size = restorers[STUDENT].info.native_size
     judge = None if arguments.judge is None else choose_judge(arguments.judge)
-    with shown(steps_of(len(crops), len(LEVELS))) as step:
-        return score_restorers(
-            [read_crop(arguments.crops / crop.file, size) for crop in crops],
-            restorers,
-            judge=judge,
-            identities=[crop.identity for crop in crops],
-            step=step,
-        )
+    size = lineup.student.open().info.native_size
+    return judge_crops(lineup.networks, arguments.crops, size=size, judge=judge, every=arguments.every)
 
 
 def measure_latency(lineup: Lineup, sizes: Sequence[int], rounds: int, seconds: float) -> list[Timing]:

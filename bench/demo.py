@@ -25,12 +25,13 @@ from ..runtime.faces.detect import open_detector
 from ..runtime.images import Photo, write_photo
 from ..runtime.parity import Embed
 from .bench_command import FIGURES, PAGE, measure_latency
+from .candidates import locate
 from .faces_set import Pixels, astronaut_faces
 from .lineup import Lineup, gather
 from .parity_command import choose_judge, judge_notes, run_trials, table_of
 from .report import BeforeAfter, Report, write_html, write_json
 from .showcase import restore_with_all, show_photo
-from .size import locate, measure_sizes
+from .size import measure_sizes
 
 # What a small scan of an old print has been through: soft optics, few pixels, grain, a strong JPEG.
 BLUR_SIGMA, SHRINK, NOISE_SIGMA, JPEG_QUALITY = 1.2, 2, 7.0, 45

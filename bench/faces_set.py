@@ -107,6 +107,15 @@ def list_crops(folder: Path) -> list[Path]:
     return files
 
 
+def crop_side(file: Path) -> int:
+    """Side in pixels of an aligned crop.
+
+    Raises:
+        ImageError: it cannot be read.
+    """
+    return read_rgb(file).shape[0]
+
+
 def read_crop(file: Path, size: int) -> Pixels:
     """Read an aligned crop and bring it to (size, size, 3) uint8 RGB.
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..runtime import metrics
 from ..runtime.manifest import hash_artefact, read_manifest
 from ..runtime.restorer import Faces
-from .candidates import Candidate, bundle_candidates
+from .candidates import Candidate, bundle_candidates, locate, named_candidates, weights_of
 from .faces_set import FaceSet, to_image
 from .report import Example, Picture
-from .size import locate
+from .scoring import BICUBIC, CLEAN, INPUT
 
 NONE = "none"
-STUDENT, TEACHER = "student", "teacher"
+STUDENT, TEACHER, ORIGINAL = "student", "teacher", "original"
+# What these words mean in tables and pictures, no restorer may be called.
+NOT_RESTORERS = (INPUT, BICUBIC, CLEAN, ORIGINAL)
 
 
 @dataclass(frozen=True)
@@ -29,17 +32,19 @@ class Lineup:
         teacher: what it was distilled from; None where left out.
         files: device files of a bundle.
         bundle: their folder.
+        others: restorers to judge beside these two.
     """
 
     student: Candidate
     teacher: Candidate | None
     files: tuple[Candidate, ...]
     bundle: Path | None
+    others: tuple[Candidate, ...] = ()
 
     @property
     def networks(self) -> list[Candidate]:
-        """Student and teacher."""
-        return [self.student] if self.teacher is None else [self.student, self.teacher]
+        """Student, teacher and the others."""
+        return [self.student, *([] if self.teacher is None else [self.teacher]), *self.others]
 
     @property
     def everyone(self) -> list[Candidate]:
@@ -48,10 +53,7 @@ class Lineup:
 
     def provenance(self) -> dict[str, str]:
         """Name -> file and sha256 of every candidate, and what the bundle says of its making."""
-        facts = {}
-        for candidate in self.networks:
-            file = locate(candidate.path)
-            facts[f"{candidate.label} weights"] = f"{file.name}, sha256 {hash_artefact(file)}"
+        facts = weights_of(self.networks)
         if self.bundle is None:
             return facts
         manifest = read_manifest(self.bundle)
@@ -65,17 +67,18 @@ class Lineup:
         return facts
 
 
-def gather(student: str, teacher: str, bundle: Path | None, device: str = "auto") -> Lineup:
+def gather(student: str, teacher: str, bundle: Path | None, device: str = "auto", others: Sequence[str] = ()) -> Lineup:
     """Find the candidates.
 
     Args:
         student: path, or name of a shipped network.
         teacher: the same, or `none`.
         bundle: folder of a bundle made from that student, or None.
-        device: where student and teacher run; the files run where their engines do.
+        device: where student, teacher and the others run; the files run where their engines do.
+        others: further restorers, each `LABEL=FILE`.
 
     Raises:
-        InputError: a network that is not there.
+        InputError: a network that is not there, or a label that cannot be used.
         BundleError: a bundle that is damaged or made from another student.
     """
     files = () if bundle is None else tuple(bundle_candidates(bundle, hash_artefact(locate(student))))
@@ -86,6 +89,7 @@ def gather(student: str, teacher: str, bundle: Path | None, device: str = "auto"
         None if teacher == NONE else Candidate(TEACHER, teacher, "fp32", "pytorch", device),
         files,
         bundle,
+        tuple(named_candidates(others, (STUDENT, TEACHER, *NOT_RESTORERS), device)),
     )
 
 
@@ -97,20 +101,21 @@ def show_faces(faces: FaceSet, results: Mapping[str, Faces], limit: int = 12) ->
         results: label -> (N, 3, S, S).
         limit: at most so many faces, spread evenly.
     """
-    columns = {"input": faces.inputs, **results}
-    scores = {label: metrics.psnr(found, faces.targets) for label, found in columns.items()}
+    columns = {INPUT: faces.inputs, **results}
     count = len(faces.names)
     chosen = range(count) if count <= limit else np.linspace(0, count - 1, limit).round().astype(int)
     return [
         Example(
             faces.names[index],
             (
-                *(
-                    Picture(label, to_image(found[index]), float(scores[label][index]))
-                    for label, found in columns.items()
-                ),
-                Picture("original", to_image(faces.targets[index])),
+                *(_judged(label, found[index], faces.targets[index]) for label, found in columns.items()),
+                Picture(ORIGINAL, to_image(faces.targets[index])),
             ),
         )
         for index in chosen
     ]
+
+
+def _judged(label: str, face: NDArray[np.float32], target: NDArray[np.float32]) -> Picture:
+    (psnr,), (sharpness,) = (metric(face[None], target[None]) for metric in (metrics.psnr, metrics.sharpness))
+    return Picture(label, to_image(face), float(psnr), None if np.isnan(sharpness) else float(sharpness))

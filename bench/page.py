@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 
 from .faces_set import Pixels
-from .markup import definitions, details, paragraph, picture, section
+from .markup import definitions, details, paragraph, picture, section, typeset
 from .report import BeforeAfter, Example, Report, machine_facts
 from .sections import latency_section, parity_section, quality_section, size_section
 
@@ -122,7 +122,8 @@ def _enlarged(image: Pixels) -> Pixels:
 def _faces(report: Report) -> list[str]:
     if not report.examples:
         return []
-    source = f"Decibels are PSNR against the original. The faces: {report.faces_source}."
+    figures = "Decibels are PSNR against the original, whose sharpness counts as 1."
+    source = f"{figures} The faces: {report.faces_source}."
     strips = [_example(example) for example in report.examples]
     first, more = strips[:_SHOWN], strips[_SHOWN:]
     return [paragraph(source), *first, details(f"{len(more)} more faces", "".join(more)) if more else ""]
@@ -131,7 +132,7 @@ def _faces(report: Report) -> list[str]:
 def _example(example: Example) -> str:
     pictures = ""
     for shown in example.pictures:
-        note = "" if shown.psnr_db is None else f" <span>{shown.psnr_db:.1f} dB</span>"
+        note = f" <span>{escape(typeset(shown.figures))}</span>" if shown.figures else ""
         image = picture(shown.pixels, f"{example.name}: {shown.label}", 'loading="lazy" decoding="async"')
         pictures += f"<figure>{image}<figcaption>{escape(shown.label)}{note}</figcaption></figure>"
     return f'<article class="strip"><h3>{escape(example.name)}</h3><div>{pictures}</div></article>'

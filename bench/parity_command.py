@@ -23,8 +23,9 @@ from ..export.progress import shown
 from ..runtime.parity import Embed
 from .candidates import Candidate
 from .faces_set import FaceSet, astronaut_faces, folder_faces
-from .lineup import NONE, STUDENT, TEACHER, Lineup, gather, show_faces
+from .lineup import NONE, STUDENT, Lineup, gather, show_faces
 from .report import Example, Report, write_html, write_json
+from .resized import at_size
 from .trials import FacesAt, Trial, report_only, restore_all, try_candidates
 
 _CPU = "cpu"
@@ -117,7 +118,7 @@ def judge_notes(judge: str) -> list[str]:
 
 
 def run_trials(lineup: Lineup, faces_at: FacesAt, judge: Embed | None) -> tuple[list[Trial], list[Example], FaceSet]:
-    """Run student, teacher and files on the same faces.
+    """Run all networks and files on the same faces.
 
     Args:
         lineup: who.
@@ -128,7 +129,7 @@ def run_trials(lineup: Lineup, faces_at: FacesAt, judge: Embed | None) -> tuple[
         the trials, files first; examples side by side; the faces at the student's own side.
 
     Raises:
-        PocketFaceError: student or teacher cannot run: without them nothing can be judged.
+        PocketFaceError: a network cannot run: without them nothing can be judged.
     """
     student = lineup.student.open()
     faces = faces_at(student.info.native_size)
@@ -139,11 +140,11 @@ def run_trials(lineup: Lineup, faces_at: FacesAt, judge: Embed | None) -> tuple[
         step(STUDENT)
         results = {STUDENT: restore_all(student, faces.inputs)}
         trials = list(try_candidates(student, copies, faces_at, judge, step))
-        if lineup.teacher is not None:
-            step(TEACHER)
-            teacher = lineup.teacher.open()
-            results[TEACHER] = restore_all(teacher, faces.inputs)
-            trials.append(report_only("student against teacher", teacher, student, faces, judge))
+        for network in lineup.networks[1:]:
+            step(network.label)
+            other = at_size(network.open(), student.info.native_size)
+            results[network.label] = restore_all(other, faces.inputs)
+            trials.append(report_only(f"student against {network.label}", other, student, faces, judge))
     return trials, show_faces(faces, results), faces
 
 

@@ -70,14 +70,14 @@ def fill_tables(text: str, report: Mapping[str, Any]) -> str:
         rows = TABLES[name](report)
         if len(rows) < 2:
             raise InputError(f"figures for the table '{name}'", "none in the report", "run bench with what they need")
-        return f"{match[1]}{_markdown(rows)}{match[3]}"
+        return f"{match[1]}{markdown(rows)}{match[3]}"
 
     return _MARKER.sub(replace, text)
 
 
 def validation_rows(report: Mapping[str, Any]) -> Rows:
-    """Method by level: PSNR, gain over the input, SSIM, judge cosine."""
-    head = ["level", "", "PSNR dB", "gain dB", "SSIM", "judge cosine"]
+    """Method by level: PSNR, gain over the input, SSIM, sharpness, judge cosine, landmarks."""
+    head = ["level", "", "PSNR dB", "gain dB", "SSIM", "sharpness", "judge cosine", "landmark error %", "not found %"]
     return [head, *(_score_row(score) for score in (report["quality"] or {}).get("scores", []))]
 
 
@@ -141,14 +141,16 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], Rows]] = {
 
 def _score_row(score: Mapping[str, Any]) -> list[str]:
     gain = f"{score['gain_db']['mean']:+.2f} ± {_number(score['gain_db']['error'], 2)}"
-    cosine = None if score["cosine"] is None else score["cosine"]["mean"]
     return [
         score["level"],
         score["method"],
         _number(score["psnr_db"]["mean"], 2),
         _ABSENT if score["method"] == "input" else gain,
         _number(score["ssim"]["mean"], 3),
-        _number(cosine, 3),
+        _number(_mean(score["sharpness"]), 3),
+        _number(_mean(score["cosine"]), 3),
+        _number(_mean(score["landmark_error"], 100), 2),
+        _ABSENT if score["not_found"] is None else _number(100 * score["not_found"], 1),
     ]
 
 
@@ -171,6 +173,10 @@ def _size_row(size: Mapping[str, Any]) -> list[str]:
     return [size["label"], f"{size['bytes']:,}", parameters, _number(macs and macs / 1e9, 2)]
 
 
+def _mean(figure: Mapping[str, float] | None, scale: float = 1.0) -> float | None:
+    return None if figure is None else scale * figure["mean"]
+
+
 def _number(value: float | None, digits: int) -> str:
     return _ABSENT if value is None else f"{value:.{digits}f}"
 
@@ -179,7 +185,8 @@ def _significant(value: float | None) -> str:
     return _ABSENT if value is None else f"{value:.2g}"
 
 
-def _markdown(rows: Sequence[Sequence[str]]) -> str:
+def markdown(rows: Sequence[Sequence[str]]) -> str:
+    """Lay out rows, the first of them the head, as a Markdown table."""
     head, *body = ["| " + " | ".join(row) + " |" for row in rows]
     rule = "|" + "---|" * len(rows[0])
     return "\n".join([head, rule, *body, ""])

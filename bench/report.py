@@ -14,13 +14,13 @@ from pathlib import Path
 from ..export.bundle import tool_versions
 from ..runtime.atomic import replacing_file
 from ..runtime.parity import TOLERANCES
-from .accuracy import Quality
 from .faces_set import Pixels
 from .latency import Timing
+from .scoring import Quality
 from .size import Size
 from .trials import Trial
 
-FORMAT = "pocketface-report-1"
+FORMAT = "pocketface-report-2"
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,19 @@ class Picture:
     Args:
         label: `input`, `student`, `teacher`, `target`, ...
         pixels: (S, S, 3) uint8 RGB.
-        psnr_db: against the target; None for the target itself.
+        psnr_db, sharpness: against the target; None for the target itself.
     """
 
     label: str
     pixels: Pixels
     psnr_db: float | None = None
+    sharpness: float | None = None
+
+    @property
+    def figures(self) -> str:
+        """The figures as a caption."""
+        known = ((self.psnr_db, "{:.1f} dB"), (self.sharpness, "sharpness {:.2f}"))
+        return ", ".join(pattern.format(figure) for figure, pattern in known if figure is not None)
 
 
 @dataclass(frozen=True)

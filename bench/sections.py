@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 from ..runtime.parity import TOLERANCES
-from .accuracy import BICUBIC, CLEAN, INPUT, Figure, Quality, Score
 from .chart import parity_chart
 from .latency import Timing
 from .markup import Cell, details, number, paragraph, table, typeset, verdict_cell
+from .scoring import BICUBIC, CLEAN, INPUT, Figure, Quality, Score
 from .size import Size
 from .trials import Trial
 from .verification import Verification
 
+# Whether a high figure or a low one is good: `max` or `min`.
+_Choice: TypeAlias = Callable[..., float | None]
 # Rows that saw the clean face: what could be reached, not what anybody has.
 _CEILINGS = (BICUBIC, CLEAN)
 _PARITY = (
@@ -29,6 +32,13 @@ _QUALITY = (
     "degraded face, enlarged by bicubic interpolation. “bicubic” is the clean face that lost only resolution, by the "
     "same factor: nobody has that picture, it shows what removing blur, noise and JPEG perfectly would give."
 )
+_SHARPNESS = (
+    "Sharpness is the gradient energy where the original has detail, less that where it is smooth, as a share of the "
+    "original's: blur lowers it, noise that covers the whole face does not raise it. Landmarks are five points that "
+    "the shipped detector finds, held against those that it finds in the original."
+)
+_LANDMARKS = "Landmark error, % of the distance between the eyes, where the face is found"
+_NOT_FOUND = "Faces not found, % of those found in the originals"
 _LATENCY = (
     "Median and 90th percentile of single calls, one face each, candidates taken in turn in a shuffled order. The "
     "ratio is to the student in PyTorch, round by round. A server's processor is not a phone's: trust the ratios."
@@ -71,13 +81,17 @@ def quality_section(quality: Quality | None) -> list[str]:
         return []
     who = "" if quality.people is None else f" of {quality.people} people"
     parts = [paragraph(_QUALITY), paragraph(f"{quality.scores[0].faces} faces{who}.")]
+    parts.append(paragraph(_SHARPNESS))
     parts.append(_score_table("PSNR, dB", quality, lambda score: score.psnr_db, "{:.2f}"))
     parts.append(_score_table("Gain over the input, dB", quality, lambda score: score.gain_db, "{:+.2f}"))
     parts.append(_score_table("SSIM", quality, lambda score: score.ssim, "{:.3f}"))
+    parts.append(_score_table("Sharpness, 1 being the original's", quality, lambda s: s.sharpness, "{:.3f}"))
     if any(score.cosine for score in quality.scores):
         parts.append(
             _score_table("Identity: the judge's cosine to the original", quality, lambda s: s.cosine, "{:.3f}")
         )
+    parts.append(_score_table(_LANDMARKS, quality, lambda score: _percent(score.landmark_error), "{:.2f}", best=min))
+    parts.append(_score_table(_NOT_FOUND, quality, lambda score: _share(score.not_found), "{:.1f}", best=min))
     if quality.verification:
         parts += [paragraph(_VERIFICATION), *_verification_tables(quality.verification)]
     return parts
@@ -151,9 +165,21 @@ def _face_table(trials: Sequence[Trial]) -> str:
     return table("PSNR of every face, dB", ["face", *(report.candidate for report in reports)], rows)
 
 
-def _score_table(caption: str, quality: Quality, pick: Callable[[Score], Figure | None], pattern: str) -> str:
+def _score_table(
+    caption: str, quality: Quality, pick: Callable[[Score], Figure | None], pattern: str, best: _Choice = max
+) -> str:
     cells = {(score.method, score.level): pick(score) for score in quality.scores}
-    return _matrix(caption, cells, pattern, skip=(INPUT,) if caption.startswith("Gain") else ())
+    return _matrix(caption, cells, pattern, best, skip=(INPUT,) if caption.startswith("Gain") else ())
+
+
+def _percent(figure: Figure | None) -> Figure | None:
+    if figure is None:
+        return None
+    return Figure(100 * figure.mean, None if figure.error is None else 100 * figure.error)
+
+
+def _share(value: float | None) -> Figure | None:
+    return None if value is None else Figure(100 * value, None)
 
 
 def _verification_tables(verification: Sequence[Verification]) -> list[str]:
@@ -167,7 +193,11 @@ def _verification_tables(verification: Sequence[Verification]) -> list[str]:
 
 
 def _matrix(
-    caption: str, figures: Mapping[tuple[str, str], Figure | None], pattern: str, skip: Sequence[str] = ()
+    caption: str,
+    figures: Mapping[tuple[str, str], Figure | None],
+    pattern: str,
+    best: _Choice = max,
+    skip: Sequence[str] = (),
 ) -> str:
     """Methods down, levels across; what stands out is the best method that has not seen the clean face."""
     methods = [method for method in dict.fromkeys(method for method, _ in figures) if method not in skip]
@@ -176,9 +206,9 @@ def _matrix(
     for level in levels:
         column = {method: figures.get((method, level)) for method in methods}
         honest = [figure.mean for method, figure in column.items() if figure is not None and method not in _CEILINGS]
-        best = max(honest, default=None)
+        winner = best(honest, default=None)
         for row, (method, figure) in zip(rows, column.items(), strict=True):
-            kind = "dim" if method in _CEILINGS else "best" if figure is not None and figure.mean == best else ""
+            kind = "dim" if method in _CEILINGS else "best" if figure is not None and figure.mean == winner else ""
             row.append(_figure_cell(figure, pattern, kind))
     return table(caption, ["method", *levels], rows)
 

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from ..runtime.errors import InputError
 from ..runtime.manifest import measure_artefact
 from ..runtime.models.checkpoint import load_model
-from ..runtime.weights import find_checkpoint
-from .candidates import Candidate
+from .candidates import Candidate, locate
 
 
 @dataclass(frozen=True)
@@ -55,18 +52,6 @@ def measure_sizes(candidates: Iterable[Candidate], face_sizes: Iterable[int]) ->
             macs = {side: count_macs(model, side) for side in sides}
         sizes.append(Size(candidate.label, measure_artefact(file), parameters, macs))
     return sizes
-
-
-def locate(path: str) -> Path:
-    """The file of a path or of a shipped network's name.
-
-    Raises:
-        InputError: nothing is there.
-    """
-    file = find_checkpoint(path)
-    if not file.exists():
-        raise InputError("a network's file", f"nothing at {file}")
-    return file
 
 
 def count_parameters(model: nn.Module) -> int:

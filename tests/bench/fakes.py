@@ -12,6 +12,8 @@ import torch
 
 from pocketface.bench.candidates import Candidate
 from pocketface.runtime.errors import BackendError
+from pocketface.runtime.faces.align import FFHQ
+from pocketface.runtime.faces.detect import Detection
 from pocketface.runtime.manifest import (
     FORMAT,
     Artefact,
@@ -39,6 +41,20 @@ class FakeRestorer:
 
     def __call__(self, faces: Faces) -> Faces:
         return self.work(faces)
+
+
+class FakeDetector:
+    """Finds one face, aligned to the template but for a shift to the right in pixels; None finds no face."""
+
+    name = "fake"
+
+    def __init__(self, shift: Callable[[np.ndarray], float | None]) -> None:
+        self.shift = shift
+
+    def __call__(self, image: np.ndarray) -> list[Detection]:
+        shift, side = self.shift(image), len(image)
+        box = (0.0, 0.0, float(side), float(side))
+        return [] if shift is None else [Detection(box, 1.0, FFHQ.scaled(side) + np.array([shift, 0]))]
 
 
 @dataclass(frozen=True)

@@ -1,91 +1,84 @@
-"""The validation table: every figure against a case whose answer is known."""
+"""The validation table as a command: what is printed, what is written, what is refused."""
 
 from __future__ import annotations
 
-import numpy as np
+from pathlib import Path
+
 import pytest
 
-from pocketface.bench.accuracy import BICUBIC, CLEAN, INPUT, Quality, score_restorers, steps_of
-from pocketface.bench.faces_set import Pixels, astronaut_faces, to_faces, to_image
-from pocketface.runtime.restorer import Faces
+from pocketface.bench import accuracy
+from pocketface.bench.accuracy import every_nth, judge_crops
+from pocketface.bench.candidates import named_candidates
+from pocketface.bench.readme import fill_tables, read_report
+from pocketface.distill.faces import read_crops
+from pocketface.runtime.cli import run_command
+from pocketface.runtime.errors import InputError
 
-from .fakes import FakeRestorer
-
-
-@pytest.fixture(scope="module")
-def crops() -> list[Pixels]:
-    """The astronaut and its mirror images: three crops."""
-    face = to_image(astronaut_faces(64).targets[0])
-    return [face, face[:, ::-1].copy(), face[::-1].copy()]
+from .fakes import FakeRestorer, fake_candidate, save_crops, save_student
 
 
-def embed(faces: Faces) -> np.ndarray:
-    """Where the light is: eight by eight means, so that mirrored faces are other "people"."""
-    blocks = faces.reshape(len(faces), 3, 8, 8, 8, 8).mean(axis=(1, 3, 5)).reshape(len(faces), -1)
-    return (blocks - 0.5) / np.linalg.norm(blocks - 0.5, axis=1, keepdims=True)
+@pytest.fixture
+def crops(tmp_path: Path) -> Path:
+    save_crops(tmp_path / "crops", {"a": "validation", "b": "validation", "c": "train", "d": "validation"})
+    return tmp_path / "crops"
 
 
-def cell(quality: Quality, method: str, level: str):
-    return next(score for score in quality.scores if (score.method, score.level) == (method, level))
+def call(*words: object) -> int:
+    return run_command(accuracy, "accuracy", [str(word) for word in words])
 
 
-def test_a_restorer_that_does_nothing_gains_nothing_and_a_perfect_one_wins(crops: list[Pixels]) -> None:
-    clean = to_faces(crops)
-    restorers = {"nothing": FakeRestorer(lambda faces: faces), "oracle": FakeRestorer(lambda _: clean)}
-    quality = score_restorers(crops, restorers, judge=embed, levels=["medium"])
-    assert cell(quality, "nothing", "medium").gain_db == cell(quality, INPUT, "medium").gain_db
-    assert cell(quality, "nothing", "medium").gain_db.mean == 0
-    oracle = cell(quality, "oracle", "medium")
-    assert oracle.ssim.mean == pytest.approx(1)
-    assert oracle.gain_db.mean > 100  # identical faces count as 200 dB
-    assert oracle.cosine is not None
-    assert oracle.cosine.mean == pytest.approx(1)
+def test_the_table_is_printed_and_written_for_the_readme(
+    student: Path, crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other, figures = save_student(tmp_path / "other.safetensors", shift=0.05), tmp_path / "table.json"
+    words = ("--crops", crops, f"one={student}", f"two={other}", "--device", "cpu", "-o", figures)
+    assert call(*words, "--levels", "mild", "x4") == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("| level |")
+    assert "3 faces of 3 people" in printed
+    report = read_report(figures)
+    scores = report["quality"]["scores"]
+    assert [(score["level"], score["method"]) for score in scores] == [
+        (level, method) for level in ("mild", "x4") for method in ("input", "bicubic", "one", "two")
+    ]
+    assert {"one weights", "two weights"} <= set(report["provenance"])
+    filled = fill_tables("<!-- figures: validation -->\n<!-- end -->", report)
+    assert printed.startswith(filled.splitlines()[1])
 
 
-def test_bicubic_equals_the_input_where_only_resolution_was_lost_and_beats_it_elsewhere(crops: list[Pixels]) -> None:
-    quality = score_restorers(crops, {}, levels=["x8", "severe"])
-    assert cell(quality, BICUBIC, "x8").psnr_db == cell(quality, INPUT, "x8").psnr_db
-    assert cell(quality, BICUBIC, "severe").gain_db.mean > 1
+def test_a_quick_look_takes_a_part_of_the_same_pictures(crops: Path) -> None:
+    nothing = [fake_candidate("nothing", FakeRestorer(lambda faces: faces))]
+    assert judge_crops(nothing, crops, levels=["severe"], every=2).scores[0].faces == 2
+    everyone = read_crops(crops)
+    assert every_nth(everyone, 3) == [everyone[0], everyone[3]]
 
 
-def test_without_a_judge_there_is_no_identity_at_all(crops: list[Pixels]) -> None:
-    quality = score_restorers(crops, {}, identities=["a", "a", "b"], levels=["mild"])
-    assert all(score.cosine is None for score in quality.scores)
-    assert quality.verification == ()
-    assert quality.people == 2
+def test_a_network_of_another_size_is_judged_on_the_same_faces(crops: Path) -> None:
+    enlarger = [fake_candidate("enlarger", FakeRestorer(lambda faces: faces, size=128))]
+    found = {score.method: score for score in judge_crops(enlarger, crops, levels=["severe"]).scores}
+    # there and back costs next to nothing on a picture as soft as this
+    assert found["enlarger"].psnr_db.mean == pytest.approx(found["input"].psnr_db.mean, abs=0.3)
 
 
-def test_the_error_is_the_standard_error_over_faces(crops: list[Pixels]) -> None:
-    offsets = iter([0.1, 0.2, 0.05])
-
-    def off(faces: Faces) -> Faces:
-        return np.stack([np.full_like(face, next(offsets)) for face in faces])
-
-    black = [np.zeros_like(crop) for crop in crops]
-    score = cell(score_restorers(black, {"off": FakeRestorer(off)}, levels=["x4"]), "off", "x4")
-    decibels = -20 * np.log10([0.1, 0.2, 0.05])
-    # float32 holds the offsets to 1e-8
-    assert score.psnr_db.mean == pytest.approx(decibels.mean(), abs=1e-4)
-    assert score.psnr_db.error == pytest.approx(decibels.std(ddof=1) / 3**0.5, abs=1e-4)
-
-
-def test_a_single_face_has_no_error(crops: list[Pixels]) -> None:
-    assert cell(score_restorers(crops[:1], {}, levels=["mild"]), INPUT, "mild").psnr_db.error is None
-
-
-def test_people_with_two_photographs_are_verified(crops: list[Pixels]) -> None:
-    people = [crops[0], crops[0], crops[2], crops[2]]
-    quality = score_restorers(people, {}, judge=embed, identities=["a", "a", "b", "b"], levels=["x4"])
-    found = {entry.method: entry for entry in quality.verification}
-    assert set(found) == {CLEAN, INPUT, BICUBIC}
-    assert found[CLEAN].rank1 == found[CLEAN].tar == 1
-    assert found[CLEAN].people == 2
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (("--every", "0"), "positive number"),
+        (("--crops", "no folder"), "crops.csv"),
+        (("--judge", "no judge.ckpt"), "no judge.ckpt"),
+        (("none=none.onnx",), "none.onnx"),
+    ],
+)
+def test_arguments_that_cannot_be_used_are_one_line_and_2(
+    student: Path, crops: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...], complaint: str
+) -> None:
+    assert call("--crops", crops, *words, f"one={student}") == 2
+    error = capsys.readouterr().err
+    assert complaint in error
+    assert error.count("\n") == 1
 
 
-def test_batches_do_not_change_a_face_and_steps_are_counted(crops: list[Pixels]) -> None:
-    many = crops * 3  # nine crops: two batches
-    seen: list[str] = []
-    one = score_restorers(many, {}, levels=["mild"], step=seen.append)
-    assert len(seen) == steps_of(len(many), 1) == 2
-    again = score_restorers(many, {}, levels=["mild"])
-    assert one == again
+def test_only_people_held_out_are_judged(student: Path, tmp_path: Path) -> None:
+    save_crops(tmp_path, {"a": "train"})
+    with pytest.raises(InputError, match="validation"):
+        judge_crops(named_candidates([f"one={student}"], ()), tmp_path)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from pocketface.bench.candidates import bundle_candidates
-from pocketface.runtime.errors import BundleError
+from pocketface.bench.candidates import bundle_candidates, named_candidates, weights_of
+from pocketface.runtime.errors import BundleError, InputError
 from pocketface.runtime.manifest import hash_artefact
 
 from .fakes import save_bundle
@@ -18,6 +18,29 @@ def test_the_files_of_a_bundle_become_candidates(student: Path, tmp_path: Path) 
     (candidate,) = bundle_candidates(bundle, hash_artefact(student))
     assert (candidate.label, candidate.precision, candidate.target) == ("onnx fp16 256", "fp16", "onnx")
     assert candidate.open().info.engine == "pytorch"
+
+
+def test_a_user_names_restorers_by_label_and_file(student: Path) -> None:
+    first, second = named_candidates([f"detail={student}", "fidelity=student-base"], ("input",), "cpu")
+    assert (first.label, first.path, first.device) == ("detail", str(student), "cpu")
+    assert (second.label, second.path) == ("fidelity", "student-base")
+    assert weights_of([first]) == {"detail weights": f"student.safetensors, sha256 {hash_artefact(student)}"}
+
+
+@pytest.mark.parametrize(
+    ("words", "complaint"),
+    [
+        (["student-base"], "LABEL=FILE"),
+        (["=student-base"], "LABEL=FILE"),
+        (["detail="], "LABEL=FILE"),
+        (["input=student-base"], "a label of its own"),
+        (["a=student-base", "a=teacher"], "a label of its own"),
+        (["a=none.onnx"], "nothing at none.onnx"),
+    ],
+)
+def test_names_that_cannot_be_used_are_refused(words: list[str], complaint: str) -> None:
+    with pytest.raises(InputError, match=complaint):
+        named_candidates(words, ("input",))
 
 
 def test_a_bundle_of_another_student_is_refused(student: Path, tmp_path: Path) -> None:

@@ -97,6 +97,30 @@ def test_bench_judges_quality_on_people_held_out_and_shows_a_photograph(student:
     assert "portrait.png. 1 face was found" in (output / "index.html").read_text(encoding="utf-8")
 
 
+def test_bench_judges_further_restorers_beside_student_and_teacher(student: Path, tmp_path: Path) -> None:
+    other, crops, output = (
+        save_student(tmp_path / "other.safetensors", shift=0.02),
+        tmp_path / "crops",
+        tmp_path / "out",
+    )
+    save_crops(crops, {"a": "validation", "b": "validation", "c": "validation"})
+    words = ("--student", student, "--teacher", "none", "--judge", "none", "--device", "cpu", "-o", output)
+    more = ("--also", f"other={other}", "--crops", crops, "--every", 2, "--sizes", 32, "--rounds", 1)
+    assert call(bench_command, *words, *more) == 0
+    values = json.loads((output / "report.json").read_text(encoding="utf-8"))
+    assert {score["method"] for score in values["quality"]["scores"]} == {"input", "bicubic", "student", "other"}
+    assert values["quality"]["people"] == 2
+    assert [trial["label"] for trial in values["parity"]] == ["student against other"]
+    assert {timing["label"] for timing in values["latency"]} == {"student", "other"}
+    assert "other weights" in values["provenance"]
+    assert f"--also other={other} --crops {crops} --every 2" in values["command"]
+
+
+def test_no_further_restorer_takes_the_place_of_the_student(student: Path, tmp_path: Path) -> None:
+    words = ("--student", student, "--also", f"student={student}", "-o", tmp_path)
+    assert call(bench_command, *words) == 2
+
+
 def test_what_else_lies_in_the_folder_of_a_report_stays(student: Path, tmp_path: Path) -> None:
     (tmp_path / "mine.txt").write_text("kept", encoding="utf-8")
     words = ("--student", student, "--teacher", "none", "--judge", "none", "--device", "cpu", "-o", tmp_path)

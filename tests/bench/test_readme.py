@@ -41,9 +41,11 @@ def test_an_unknown_marker_is_named(report: dict[str, Any]) -> None:
 def test_scores_show_their_gain(report: dict[str, Any]) -> None:
     figure = {"mean": 0.5, "error": 0.04}
     score = {"method": "student", "level": "mild", "psnr_db": {"mean": 30.0, "error": 0.1}, "gain_db": figure}
-    report["quality"] = {"scores": [score | {"ssim": {"mean": 0.9, "error": None}, "cosine": None}], "verification": []}
+    score |= {"ssim": {"mean": 0.9, "error": None}, "sharpness": figure, "cosine": None}
+    score |= {"landmark_error": {"mean": 0.0123, "error": 0.001}, "not_found": 0.25}
+    report["quality"] = {"scores": [score], "verification": []}
     text = fill_tables(DOCUMENT.replace("sizes", "validation"), report)
-    assert "| mild | student | 30.00 | +0.50 ± 0.04 | 0.900 | - |" in text
+    assert "| mild | student | 30.00 | +0.50 ± 0.04 | 0.900 | 0.500 | - | 1.23 | 25.0 |" in text
 
 
 @pytest.mark.parametrize("content", ["", "{", json.dumps({"format": "other"}), "[]"])

@@ -13,11 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pocketface.bench.accuracy import Figure, Quality, Score
 from pocketface.bench.latency import Timing
 from pocketface.bench.lineup import show_faces
 from pocketface.bench.markup import typeset
 from pocketface.bench.report import BeforeAfter, Report, report_to_json, write_html, write_json
+from pocketface.bench.scoring import Figure, Quality, Score
 from pocketface.bench.size import Size
 from pocketface.bench.trials import Trial, report_only, try_candidates
 from pocketface.bench.verification import Verification
@@ -64,7 +64,10 @@ def trials(work: Callable[[Faces], Faces]) -> list[Trial]:
 def full_report(work: Callable[[Faces], Faces] = REFERENCE.work) -> Report:
     image = np.random.default_rng(0).integers(0, 255, (20, 30, 3), np.uint8)
     figure = Figure(25.0, 0.1)
-    scores = [Score(m, "mild", 4, figure, figure, figure, figure) for m in ("input", "bicubic", "student")]
+    scores = [
+        Score(method, "mild", 4, figure, figure, figure, figure, figure, Figure(error, 0.001), not_found)
+        for method, error, not_found in (("input", 0.05, 0.25), ("bicubic", 0.01, 0.0), ("student", 0.02, 0.125))
+    ]
     checks = [Verification(m, "mild", 4, 1.0, 0.5, 0.1, 0.7) for m in ("clean", "input")]
     return Report(
         title="bench report",
@@ -129,8 +132,23 @@ def test_every_section_is_there_with_its_figures(page: tuple[str, Reader]) -> No
     _, reader = page
     anchors = {attributes.get("id") for tag, attributes in reader.tags if tag == "section"}
     assert anchors == {"photo", "faces", "parity", "quality", "latency", "size", "provenance"}
-    for words in ("All 2 files restore", "within tolerance", "1.50 MB", "20.0 ms", "0.35 G", "25.00 ± 0.10"):
+    for words in (
+        "All 2 files restore",
+        "within tolerance",
+        "1.50 MB",
+        "20.0 ms",
+        "0.35 G",
+        "25.00 ± 0.10",
+        "2.00 ± 0.10",
+        "12.5",
+    ):
         assert words in reader.text
+
+
+def test_the_best_restorer_has_the_smallest_landmark_error_and_loses_the_fewest_faces(page: tuple[str, Reader]) -> None:
+    text, _ = page
+    for figure in ("2.00 ± 0.10", "12.5"):
+        assert f'<td class="number best">{figure}</td>' in text
 
 
 def test_without_the_script_the_pictures_are_there_all_the_same(page: tuple[str, Reader]) -> None:

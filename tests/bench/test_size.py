@@ -8,7 +8,7 @@ import pytest
 from torch import nn
 
 from pocketface.bench.candidates import Candidate
-from pocketface.bench.size import count_macs, count_parameters, locate, measure_sizes
+from pocketface.bench.size import count_macs, count_parameters, measure_sizes
 from pocketface.runtime.errors import InputError
 from pocketface.runtime.models.student import StudentRestorer
 
@@ -42,4 +42,4 @@ def test_a_checkpoint_tells_its_network_and_another_file_its_bytes(student: Path
 
 def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="nothing at"):
-        locate(str(tmp_path / "none.onnx"))
+        measure_sizes([Candidate("file", str(tmp_path / "none.onnx"))], [64])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+
+import cv2
 import numpy as np
 import pytest
 from skimage import data
@@ -72,6 +75,42 @@ def test_a_restorer_that_changes_nothing_where_work_was_wanted_has_no_signal() -
     assert metrics.snr_of_residual(given, given, given)[0] == metrics.DECIBEL_LIMIT
 
 
+def edge(width: float) -> Faces:
+    """A soft vertical edge in the middle of a face of 128 pixels; `width` is its sigma."""
+    across = np.array([math.erf((x - 63.5) / (width * math.sqrt(2))) for x in range(128)], np.float32)
+    return np.broadcast_to(0.5 + 0.3 * across, (1, 3, 128, 128)).astype(np.float32)
+
+
+def test_an_edge_twice_as_wide_is_half_as_sharp() -> None:
+    # Sobel's own width adds a little to both edges
+    assert metrics.sharpness(edge(4), edge(2))[0] == pytest.approx(0.5, abs=0.02)
+    assert metrics.sharpness(edge(2), edge(4))[0] == pytest.approx(2, abs=0.1)
+    assert metrics.sharpness(edge(2), edge(2))[0] == 1
+
+
+def test_blur_lowers_sharpness_and_noise_does_not_raise_it(face: Faces) -> None:
+    def blurred(sigma: float) -> Faces:
+        return cv2.GaussianBlur(face[0].transpose(1, 2, 0), (0, 0), sigma).transpose(2, 0, 1)[None]
+
+    noise = np.random.default_rng(0).normal(0, 15 / 255, face.shape).astype(np.float32)
+    sharp, soft, softer = (metrics.sharpness(given, face)[0] for given in (face, blurred(1), blurred(2)))
+    assert sharp == pytest.approx(1)
+    assert sharp > soft + 0.1
+    assert soft > softer + 0.1
+    # the noise's energy alone would add 0.4 and more; its sampling error over these pixels is 0.02
+    for clean, figure in ((face, sharp), (blurred(2), softer)):
+        assert metrics.sharpness(clean + noise, face)[0] == pytest.approx(figure, abs=0.04)
+
+
+def test_detail_that_moved_by_a_pixel_still_counts(face: Faces) -> None:
+    assert metrics.sharpness(np.roll(face, 1, axis=3), face)[0] == pytest.approx(1, abs=0.05)
+
+
+def test_a_face_without_detail_has_no_sharpness() -> None:
+    flat = np.full((1, 3, 64, 64), 0.5, np.float32)
+    assert np.isnan(metrics.sharpness(flat, flat)[0])
+
+
 def test_max_abs_and_share_see_one_pixel() -> None:
     a = np.zeros((1, 3, 10, 10), np.float32)
     b = a.copy()
@@ -85,7 +124,13 @@ def test_nan_stays_with_its_own_face(face: Faces) -> None:
     pair = np.concatenate([face, face])
     broken = pair.copy()
     broken[1, 0, 5, 5] = np.nan
-    for metric in (metrics.psnr, metrics.ssim, metrics.max_abs, metrics.share_beyond_grey_level):
+    for metric in (
+        metrics.psnr,
+        metrics.ssim,
+        metrics.sharpness,
+        metrics.max_abs,
+        metrics.share_beyond_grey_level,
+    ):
         np.testing.assert_array_equal(np.isnan(metric(pair, broken)), [False, True], err_msg=metric.__name__)
 
 
@@ -100,6 +145,13 @@ def test_landmark_error_is_a_share_of_the_eye_distance() -> None:
     truth = np.array([[[0, 0], [100, 0], [50, 50], [20, 80], [80, 80]]], float)
     found = truth + np.array([3.0, 4.0])
     assert metrics.landmark_error(found, truth)[0] == pytest.approx(0.05)
+
+
+def test_landmarks_that_were_not_found_leave_the_others_their_figure() -> None:
+    truth = np.tile(np.array([[0, 0], [100, 0], [50, 50], [20, 80], [80, 80]], float), (3, 1, 1))
+    found = truth + np.array([3.0, 4.0])
+    found[0], truth[1] = np.nan, np.nan
+    np.testing.assert_allclose(metrics.landmark_error(found, truth), [np.nan, np.nan, 0.05])
 
 
 def test_landmarks_without_an_eye_distance_are_refused() -> None:
