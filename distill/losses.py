@@ -19,22 +19,30 @@ TERMS = {
     "frequency": "restored against the original, focal frequency loss: the frequencies that are worst weigh most",
     "perceptual": "restored against the original in the features of a network (the recipe's `perceptual`)",
     "teacher": "restored against the teacher's output, Charbonnier",
+    "features": "student's feature maps against the teacher's, through learnt 1x1 adapters; teachers of ours only",
+    "attention": "where student's and teacher's feature maps are strong; teachers of ours only",
     "identity": "1 - cosine of the embeddings of restored and original; whole faces only",
+    "identity_teacher": "the same, of restored and the teacher's output; whole faces only",
+    "relational": "cosines of all pairs of a batch, restored against original; whole faces only",
     "adversarial": "how unlike a photograph the critic finds the restored picture",
     "components": "the same for eyes and mouth alone, each with a critic of its own; whole faces only",
 }
 # Terms that see where a face's parts lie, and so cannot work on a crop of it.
-WHOLE_FACE_TERMS = ("identity", "components")
+WHOLE_FACE_TERMS = ("identity", "identity_teacher", "relational", "components")
+IDENTITY_TERMS = ("identity", "identity_teacher", "relational")
+TEACHER_TERMS = ("teacher", "features", "attention", "identity_teacher")
+INNER_TERMS = ("features", "attention")
 CRITIC_TERMS = ("adversarial", "components")
 
 
-def charbonnier(restored: Tensor, target: Tensor) -> Tensor:
-    """Mean of sqrt(d^2 + eps^2) - eps over all values.
+def charbonnier(restored: Tensor, target: Tensor, weight: Tensor | None = None) -> Tensor:
+    """Mean of sqrt(d^2 + eps^2) - eps over all values, each counted by its weight in [0, 1] where one is given.
 
     Source: Charbonnier et al. 1994.
     """
     difference = restored.float() - target.float()
-    return (difference.square() + _CHARBONNIER_EPSILON**2).sqrt().mean() - _CHARBONNIER_EPSILON
+    distance = (difference.square() + _CHARBONNIER_EPSILON**2).sqrt() - _CHARBONNIER_EPSILON
+    return distance.mean() if weight is None else (weight * distance).mean()
 
 
 def squared(restored: Tensor, target: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from ..runtime.faces.degrade import LEVELS
 from ..runtime.models.student import STUDENT_PRESETS
 from .critics import CriticsRecipe
 from .degradations import Ageing
-from .losses import CRITIC_TERMS, TERMS
+from .losses import CRITIC_TERMS, INNER_TERMS, TEACHER_TERMS, TERMS
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,8 @@ class Recipe:
     Args:
         seed: decides the first weights and, with the step's number, everything drawn in that step.
         teacher: checkpoint that the student follows, by shipped name or path; empty for none.
+        teacher_confidence: follow the teacher only as far as it removes the input's error, place by place, and the
+            truth for the rest.
         identity: network of the identity term: `dlib` or a checkpoint by shipped name or path.
         perceptual: network of the perceptual term: a `mobilefacenet` by shipped name or path, or `vgg19=FILE`.
         critics: of the adversarial terms.
@@ -95,6 +97,7 @@ class Recipe:
     optimiser: OptimiserRecipe = field(default_factory=OptimiserRecipe)
     seed: int = 0
     teacher: str = ""
+    teacher_confidence: bool = False
     identity: str = "identity"
     perceptual: str = "identity"
     critics: CriticsRecipe = field(default_factory=CriticsRecipe)
@@ -112,9 +115,9 @@ class Recipe:
             step -= stage.steps
         raise RecipeError(f"a step below {self.steps}", str(step))
 
-    def wants(self, term: str) -> bool:
-        """Whether any stage gives this term a weight."""
-        return any(stage.losses.get(term, 0) for stage in self.stages)
+    def wants(self, *terms: str) -> bool:
+        """Whether any stage gives any of these terms a weight."""
+        return any(stage.losses.get(term, 0) for stage in self.stages for term in terms)
 
     @property
     def adversarial_terms(self) -> list[str]:
@@ -197,6 +200,8 @@ def _check(recipe: Recipe) -> None:
         _require(not unknown, f"{here}.losses among {', '.join(TERMS)}", ", ".join(unknown))
         _require(min(stage.steps, stage.batch, stage.crop) > 0, f"{here} with positive numbers", str(stage))
         _require(len(stage.rate) == 2, f"{here}.rate of two numbers", str(stage.rate))
+        alone = bool(stage.losses.get("relational")) and stage.batch < 2
+        _require(not alone, f"{here}.batch of at least 2 for the term 'relational'", str(stage.batch))
         _require(any(stage.losses.values()), f"{here}.losses with a weight above 0", str(dict(stage.losses)))
     unknown = sorted(set(recipe.ageing.mix) - set(LEVELS))
     _require(
@@ -207,7 +212,10 @@ def _check(recipe: Recipe) -> None:
     smallest = min(recipe.critics.channels, recipe.critics.layers, recipe.critics.scales)
     _require(smallest > 0, "critics with positive channels, layers and scales", str(smallest))
     _require(recipe.model.preset in STUDENT_PRESETS, f"a preset of {', '.join(STUDENT_PRESETS)}", recipe.model.preset)
-    _require(bool(recipe.teacher) or not recipe.wants("teacher"), "a teacher for the term 'teacher'", "none")
+    led = ", ".join(term for term in TEACHER_TERMS if recipe.wants(term))
+    _require(bool(recipe.teacher) or not led, f"a teacher for the term {led!r}", "none")
+    student = recipe.model.architecture == "student"
+    _require(student or not recipe.wants(*INNER_TERMS), f"a student for {' and '.join(INNER_TERMS)}", "a teacher")
 
 
 def _require(holds: bool, expected: str, got: str) -> None:  # noqa: FBT001 - reads as a sentence where it is called

@@ -15,6 +15,7 @@ from ..runtime.models.teacher import TeacherConfig, TeacherRestorer
 from ..runtime.weights import find_checkpoint, shipped_path
 from . import losses
 from .degradations import age
+from .distillation import confidence, relational
 from .identity_loss import IdentityEmbedder, open_identity
 from .perceptual import Features, open_features
 from .recipe import Recipe, Stage
@@ -74,9 +75,9 @@ class RestorationTask:
                     str(stage.crop),
                 )
         device = str(faces.device)
-        self.teacher = _load_teacher(recipe, device) if recipe.wants("teacher") else None
+        self.teacher = _load_teacher(recipe, device) if recipe.wants(*losses.TEACHER_TERMS) else None
         self.identity: IdentityEmbedder | None = None
-        if recipe.wants("identity"):
+        if recipe.wants(*losses.IDENTITY_TERMS):
             self.identity = open_identity(recipe.identity, device)
         self.features: Features | None = None
         if recipe.wants("perceptual"):
@@ -118,19 +119,41 @@ class RestorationTask:
             )
             if name in wanted
         }
-        if "teacher" in wanted and self.teacher is not None:
+        led: Tensor | None = None
+        if self.teacher is not None and not wanted.isdisjoint(losses.TEACHER_TERMS):
             with torch.no_grad():
                 led = self.teacher(batch.aged)
-            found["teacher"] = losses.charbonnier(restored, led)
-        if "identity" in wanted and self.identity is not None:
-            with torch.no_grad():
-                known = self.identity(batch.target)
-            found["identity"] = losses.identity(self.identity(restored.clamp(0, 1)), known)
+        if "teacher" in wanted and led is not None:
+            found["teacher"] = self._follow(restored, led, batch)
+        if self.identity is not None and not wanted.isdisjoint(losses.IDENTITY_TERMS):
+            found |= {
+                name: term for name, term in _identify(self.identity, restored, led, batch).items() if name in wanted
+            }
         if "perceptual" in wanted and self.features is not None:
             with torch.no_grad():
                 known = self.features(batch.target)
             found["perceptual"] = losses.perceptual(self.features(restored), known)
         return found
+
+    def _follow(self, restored: Tensor, led: Tensor, batch: Batch) -> Tensor:
+        if not self.recipe.teacher_confidence:
+            return losses.charbonnier(restored, led)
+        trust = confidence(led, batch.aged, batch.target)
+        return losses.charbonnier(restored, led, trust) + losses.charbonnier(restored, batch.target, 1 - trust)
+
+
+def _identify(embed: IdentityEmbedder, restored: Tensor, led: Tensor | None, batch: Batch) -> dict[str, Tensor]:
+    """All identity terms from one embedding of the restored faces."""
+    with torch.no_grad():
+        known = embed(batch.target)
+        by_teacher = None if led is None else embed(led.clamp(0, 1))
+    embedded = embed(restored.clamp(0, 1))
+    found = {"identity": losses.identity(embedded, known)}
+    if len(embedded) > 1:
+        found["relational"] = relational(embedded, known)
+    if by_teacher is not None:
+        found["identity_teacher"] = losses.identity(embedded, by_teacher)
+    return found
 
 
 def _crop_at(side: int, crop: int, generator: torch.Generator) -> tuple[slice, slice]:

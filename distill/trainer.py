@@ -28,7 +28,8 @@ from ..runtime.models.checkpoint import save_checkpoint
 from .ahead import Ahead
 from .clock import Clock
 from .critics import Adversary
-from .losses import weighted_sum
+from .distillation import Lesson
+from .losses import INNER_TERMS, weighted_sum
 from .recipe import OptimiserRecipe, Recipe, Stage
 from .task import Batch, RestorationTask, build_model
 
@@ -106,14 +107,19 @@ class Trainer:
         folder.mkdir(parents=True, exist_ok=True)
         self.task = RestorationTask(recipe, faces.to(fabric.device))
         model = build_model(recipe)
-        trained = [weight for weight in model.parameters() if weight.requires_grad]
+        self.averaged = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
+        self.lesson: Lesson | None = None
+        if self.task.teacher is not None and recipe.wants(*INNER_TERMS):
+            self.lesson = Lesson(model, self.task.teacher, fabric)
+        learning = [model] if self.lesson is None else [model, self.lesson.adapters]
+        trained = [weight for part in learning for weight in part.parameters() if weight.requires_grad]
         settings = recipe.optimiser
         beta1, beta2 = settings.betas
         optimiser = torch.optim.AdamW(
             trained, lr=settings.learning_rate, betas=(beta1, beta2), weight_decay=settings.weight_decay
         )
         self.model, self.optimiser = fabric.setup(model, optimiser)
-        self.averaged = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
+        self.averaged.to(fabric.device)
         if speed.channels_last:
             model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] - missing from torch's stub
         if speed.compiled:
@@ -154,6 +160,7 @@ class Trainer:
                 "model": _inner(self.model).state_dict(),
                 "optimiser": self.optimiser.state_dict(),
                 "averaged": self.averaged.state_dict(),
+                "adapters": None if self.lesson is None else _inner(self.lesson.adapters).state_dict(),
                 "adversary": None if self.adversary is None else self.adversary.state(),
             }
             with replacing_file(self.folder / STATE) as temporary:
@@ -213,6 +220,8 @@ class Trainer:
 
     def _terms(self, stage: Stage, restored: Tensor, batch: Batch, number: int) -> dict[str, Tensor]:
         terms = self.task.terms(stage.losses, restored, batch)
+        if self.lesson is not None and any(stage.losses.get(name) for name in INNER_TERMS):
+            terms |= {name: term for name, term in self.lesson.terms().items() if stage.losses.get(name)}
         heard = [name for name in _judged(self.recipe, stage) if stage.losses[name]]
         if self.adversary is not None and heard:
             terms |= self.adversary.judge(restored, heard, self.task.generator(_CRITICS_DRAW + number))
@@ -253,6 +262,8 @@ class Trainer:
         self.averaged.load_state_dict(state["averaged"])
         if self.adversary is not None:
             self.adversary.load(state["adversary"])
+        if self.lesson is not None:
+            _inner(self.lesson.adapters).load_state_dict(state["adapters"])
         self.step = state["step"]
 
 

@@ -21,6 +21,7 @@ from pocketface.distill.task import RestorationTask
 from pocketface.distill.trainer import AVERAGED, LOG, STATE, Progress, Speed, Trainer, learning_rate_factor
 from pocketface.runtime.errors import CheckpointError, RecipeError
 from pocketface.runtime.models.checkpoint import load_model, save_checkpoint
+from pocketface.runtime.models.identity import MobileFaceNet
 from pocketface.runtime.models.student import StudentConfig, StudentRestorer
 from pocketface.runtime.models.teacher import TeacherConfig, TeacherRestorer
 
@@ -195,6 +196,27 @@ def test_the_teacher_does_not_move(faces: torch.Tensor, tmp_path: Path) -> None:
     loop.run(lambda _: None, save_every=10)
     assert not any(module.training for module in frozen.modules())
     assert all(torch.equal(value, before[name]) for name, value in frozen.state_dict().items())
+
+
+def test_every_lesson_of_a_teacher_is_learnt_and_resumed(faces: torch.Tensor, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    path = tmp_path / "teacher.safetensors"
+    save_checkpoint(path, TeacherRestorer(TeacherConfig((8, 16), (1,), 1, (1,))), training={})
+    network = tmp_path / "identity.safetensors"
+    save_checkpoint(network, MobileFaceNet(), training={})
+    weights = dict.fromkeys(("teacher", "features", "attention", "identity_teacher", "relational"), 0.5)
+    recipe = dataclasses.replace(
+        RECIPE,
+        teacher=str(path),
+        teacher_confidence=True,
+        identity=str(network),
+        stages=(dataclasses.replace(STAGE, steps=4, crop=64, losses=weights),),
+    )
+    whole = trained(recipe, faces, tmp_path / "whole")
+    begun = trained(recipe, faces, tmp_path / "parts", until=2)
+    resumed = trained(recipe, faces, tmp_path / "parts")
+    assert set(whole[0].terms) == set(weights)
+    assert [(p.loss, p.terms) for p in begun + resumed] == [(p.loss, p.terms) for p in whole]
 
 
 def test_the_guide_of_a_teacher_in_training_stays_in_eval() -> None:
