@@ -100,7 +100,7 @@ def choose_judge(judge: str) -> Embed | None:
     """
     if judge == NONE:
         return None
-    from ..runtime.models.identity import open_judge  # torch takes seconds; --help should not
+    from ..runtime.models.judges import open_judge  # torch takes seconds; --help should not
 
     return open_judge(judge)
 

@@ -14,15 +14,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from ..runtime.cli import run_module
 from ..runtime.errors import InputError
 from ..runtime.faces.degrade import LEVELS, degrade_face
 from ..runtime.images import to_faces
-from ..runtime.models.dlib_resnet import DLIB, load_dlib_resnet
-from ..runtime.models.identity import Judge, faces_to_identity_crops, open_judge
+from ..runtime.models.judges import Judge, open_judge
 from .faces import load_crops, read_crops
 
 Faces = NDArray[np.uint8]
@@ -100,17 +98,6 @@ def pair_probes(people: Sequence[str]) -> tuple[list[int], list[int], list[int]]
     return gallery, probes, own
 
 
-def judge_by_dlib() -> Judge:
-    """The teacher itself behind the contract of judges, for comparison."""
-    network = load_dlib_resnet()
-
-    def embed(faces: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            return network(faces_to_identity_crops(torch.from_numpy(faces), DLIB)).numpy()
-
-    return embed
-
-
 def embed_images(judge: Judge, images: Faces, change: Callable[[int], Faces] | None = None) -> NDArray[np.float32]:
     """Embed images (N, S, S, 3) uint8, each replaced by `change(index)` where given: (N, D)."""
     found = []
@@ -145,7 +132,7 @@ def validate_identity(
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--crops", type=Path, required=True, help="folder made by pocketface.distill.faces")
-    parser.add_argument("--network", default="identity", help="checkpoint, 'identity' (shipped, default) or 'dlib'")
+    parser.add_argument("--network", default="identity", help="checkpoint, 'identity' (shipped, default), 'dlib', or a public file")
     parser.add_argument("--split", choices=["train", "validation", "all"], default="validation")
     parser.add_argument("--group", help="only this group of the table")
     parser.add_argument("--levels", nargs="*", choices=list(LEVELS), default=["mild", "medium", "severe"])
@@ -158,7 +145,7 @@ def run(arguments: argparse.Namespace) -> int:
         for crop in read_crops(arguments.crops, None if arguments.split == "all" else arguments.split)
         if arguments.group in (None, crop.group)
     ]
-    judge = judge_by_dlib() if arguments.network == "dlib" else open_judge(arguments.network)
+    judge = open_judge(arguments.network)
     table = validate_identity(
         judge, load_crops(arguments.crops, crops), [crop.identity for crop in crops], arguments.levels
     )

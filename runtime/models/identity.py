@@ -1,4 +1,4 @@
-"""Identity: MobileFaceNet, the way from restoration crops to identity crops, and judges of who is in a picture.
+"""Identity: MobileFaceNet, and the way from restoration crops to identity crops.
 
 Identity networks take `(N, 3, rows, columns)` float32 RGB in [0, 1] and give unit-length embeddings `(N, D)`; identity
 distance is 1 - cosine. Ours takes 112 x 112 crops of the ArcFace template.
@@ -7,11 +7,7 @@ distance is 1 - cosine. Ours takes 112 x 112 crops of the ArcFace template.
 from __future__ import annotations
 
 import math
-import pickle
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -20,14 +16,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import CheckpointError, ContractError
-from ..faces.align import ARCFACE, FFHQ, SPHEREFACE, Template, fit_similarity, invert, scale_of
-from ..weights import shipped_path
+from ..faces.align import ARCFACE, FFHQ, Template, fit_similarity, invert, scale_of
 
 # Expansion, channels, repeats, stride of the first: table 1 of the paper.
 _BOTTLENECKS = ((2, 64, 5, 2), (4, 128, 1, 2), (2, 128, 6, 1), (4, 128, 1, 2), (2, 128, 2, 1))
 # The network's total stride: its last map is rows / 16 x columns / 16, and the global depthwise convolution covers it.
 _STRIDE = 16
-_BATCH = 32
 
 
 @dataclass(frozen=True)
@@ -125,15 +119,16 @@ def _bottlenecks(channels: int) -> list[_Bottleneck]:
     return blocks
 
 
-def faces_to_identity_crops(faces: Tensor, template: Template = ARCFACE) -> Tensor:
+def faces_to_identity_crops(faces: Tensor, template: Template = ARCFACE, aligned: Template = FFHQ) -> Tensor:
     """Resample restoration crops to identity crops, differentiably and without aliasing.
 
     Both are aligned, so that one fixed similarity between the two templates serves every face. Where the crop shrinks
     the face, it is sampled on a finer grid and averaged.
 
     Args:
-        faces: (N, 3, S, S) RGB in [0, 1], aligned with the FFHQ template.
+        faces: (N, 3, S, S) RGB in [0, 1].
         template: what the identity network was trained on; its width and height are the crop's.
+        aligned: the template that the faces are aligned with, as square crops.
 
     Returns:
         (N, 3, template.height, template.width).
@@ -144,7 +139,7 @@ def faces_to_identity_crops(faces: Tensor, template: Template = ARCFACE) -> Tens
     if faces.ndim != 4 or faces.shape[1] != 3 or faces.shape[2] != faces.shape[3]:
         raise ContractError("square faces (N, 3, S, S)", f"{tuple(faces.shape)}")
     size = faces.shape[3]
-    to_crop = fit_similarity(FFHQ.scaled(size), template.scaled(template.width))
+    to_crop = fit_similarity(aligned.scaled(size), template.scaled(template.width))
     factor = max(1, math.ceil(1.0 / scale_of(to_crop) - 1e-6))
     theta = _normalised(invert(to_crop), (template.width, template.height), size)
     theta = torch.as_tensor(theta, dtype=faces.dtype, device=faces.device).expand(faces.shape[0], 2, 3)
@@ -163,95 +158,3 @@ def _normalised(matrix: NDArray[np.float64], crop: tuple[int, int], size: int) -
     theta *= 2.0 / size
     theta[:, 2] -= 1.0
     return theta
-
-
-class Judge(Protocol):
-    """Tells who is in a picture: FFHQ-aligned faces (N, 3, S, S) float32 in [0, 1] to unit embeddings (N, D), numpy."""
-
-    def __call__(self, faces: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embed faces; the cosine of two embeddings says how alike the people are."""
-        ...
-
-
-class IdentityJudge:
-    """A MobileFaceNet behind the contract of restorers: faces aligned with the FFHQ template, any S, numpy.
-
-    Args:
-        network: the network, in eval mode.
-        template: the alignment that it was trained on.
-        mirrored: also embed the mirror image and join both, as some authors evaluate.
-    """
-
-    def __init__(self, network: MobileFaceNet, template: Template, *, mirrored: bool) -> None:
-        self.network = network
-        self.template = template
-        self.mirrored = mirrored
-
-    def __call__(self, faces: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(N, 3, S, S) in [0, 1] -> (N, D), unit length."""
-        batches = torch.from_numpy(np.ascontiguousarray(faces, np.float32)).split(_BATCH)
-        with torch.inference_mode():
-            found = [self.embed_crops(faces_to_identity_crops(batch, self.template)) for batch in batches if len(batch)]
-        width = self.network.config.embedding * (2 if self.mirrored else 1)
-        return torch.cat(found).numpy() if found else np.zeros((0, width), np.float32)
-
-    def embed_crops(self, crops: Tensor) -> Tensor:
-        """Embed crops that already have the network's own alignment: (N, 3, rows, columns) -> (N, D), unit length."""
-        if not self.mirrored:
-            return self.network(crops)
-        return torch.cat([self.network(crops), self.network(crops.flip(3))], 1) / math.sqrt(2)
-
-
-def open_judge(path: str | Path | None = None) -> IdentityJudge:
-    """Open an identity network to judge with.
-
-    Args:
-        path: None or "identity" for the shipped MobileFaceNet, a `.ckpt` in the format of `load_xiaoccer`, else a
-            checkpoint of ours. Judge by a network that no weights under test were trained with.
-
-    Raises:
-        CheckpointError: a file that is none of these.
-    """
-    if path is not None and Path(path).suffix == ".ckpt":
-        return load_xiaoccer(Path(path))
-    from .checkpoint import load_model  # here: checkpoint imports this module to know its architectures
-
-    file = shipped_path("identity") if path in (None, "identity") else Path(path)
-    network, _ = load_model(file, expect="mobilefacenet")
-    if not isinstance(network, MobileFaceNet):
-        raise CheckpointError("a MobileFaceNet", type(network).__name__)
-    return IdentityJudge(network, ARCFACE, mirrored=False)
-
-
-def load_xiaoccer(path: Path) -> IdentityJudge:
-    """Load a PyTorch checkpoint of the public MobileFaceNet for 112 x 96 SphereFace crops, as a judge.
-
-    Args:
-        path: a file with the weights under `net_state_dict`.
-
-    Raises:
-        CheckpointError: no such file, not such a file, or keys and shapes of another network.
-
-    Source: Xiaoccer/MobileFaceNet_Pytorch (no licence stated: for evaluation only, never shipped, never a loss).
-    """
-    network = MobileFaceNet(MobileFaceNetConfig(SPHEREFACE.height, SPHEREFACE.width))
-    try:
-        network.load_state_dict(_read_pickled(path))
-    except RuntimeError as error:
-        raise CheckpointError(
-            f"the weights of a 112 x 96 MobileFaceNet in {path}", str(error).split("\n")[1].strip()
-        ) from error
-    return IdentityJudge(network.eval(), SPHEREFACE, mirrored=True)
-
-
-def _read_pickled(path: Path) -> Mapping[str, Tensor]:
-    try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError(
-            "a whole PyTorch checkpoint", f"{path}: {type(error).__name__}", "fetch it again"
-        ) from error
-    state = content.get("net_state_dict") if isinstance(content, Mapping) else None
-    if not isinstance(state, Mapping):
-        raise CheckpointError("weights under 'net_state_dict'", f"none in {path}")
-    return state
