@@ -11,7 +11,9 @@ import copy
 import operator
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import fx, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
@@ -94,6 +96,29 @@ def weights_sha256(graph_module: fx.GraphModule) -> str:
 def module_of(graph_module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
     """The module that a node calls, or None where it calls a function or a method."""
     return graph_module.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def convolution_weights(
+    graph_module: fx.GraphModule, node: fx.Node, module: nn.Conv2d
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Kernels (O, I / groups, kh, kw) and bias (O,) as device formats want them.
+
+    PyTorch's pixel shuffle reads channel (c, dy, dx), TFLite's and ONNX's mode DCR, the only one that NNAPI takes, read
+    (dy, dx, c): where a shuffle alone reads the convolution, its output channels are moved here; no file transposes.
+    """
+    weights = module.weight.detach().numpy()
+    bias = np.zeros(len(weights), np.float32) if module.bias is None else module.bias.detach().numpy()
+    factor = shuffle_after(graph_module, node)
+    if factor == 1:
+        return weights, bias
+    order = np.arange(len(weights)).reshape(-1, factor**2).T.reshape(-1)
+    return weights[order], bias[order]
+
+
+def shuffle_after(graph_module: fx.GraphModule, node: fx.Node) -> int:
+    """The factor of the pixel shuffle that alone reads a node; 1 where there is none."""
+    after = [module_of(graph_module, user) for user in node.users]
+    return after[0].upscale_factor if len(after) == 1 and isinstance(after[0], nn.PixelShuffle) else 1
 
 
 def describe(graph_module: fx.GraphModule, node: fx.Node) -> str:

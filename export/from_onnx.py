@@ -11,7 +11,7 @@ from onnx import NodeProto, helper, numpy_helper
 
 from ..runtime.errors import BundleError
 from ..runtime.manifest import TensorSpec
-from .stored_weights import Contents, Stored, store
+from .stored_weights import Contents, Stored, regroup, store
 
 
 def read_onnx(path: Path) -> Contents:
@@ -24,10 +24,12 @@ def read_onnx(path: Path) -> Contents:
         body = onnx.load(path).graph
         constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in body.initializer}
         makers = {name: node for node in body.node for name in node.output}
+        blocks = _blocks(body)
         weights: list[Stored] = []
         for node in body.node:
             if node.op_type == "Conv":
-                weights += [_decode(name, constants, makers) for name in node.input[1:]]
+                block = blocks.get(node.output[0], 1)
+                weights += [regroup(_decode(name, constants, makers), block) for name in node.input[1:]]
             elif node.op_type == "LeakyRelu":
                 weights.append(store(f"{node.name}.slope", np.asarray(_attribute(node, "alpha"), np.float32)))
         return Contents(_describe(body.input), _describe(body.output), tuple(weights))
@@ -35,6 +37,17 @@ def read_onnx(path: Path) -> Contents:
         raise BundleError(
             "an ONNX file as written by to_onnx", f"{path}: {error}", "export the bundle again"
         ) from error
+
+
+def _blocks(body: onnx.GraphProto) -> dict[str, int]:
+    """Tensor -> factor of the pixel shuffle that reads it, by way of rounding to 8 bits where there is any."""
+    found: dict[str, int] = {}
+    for node in reversed(body.node):
+        if node.op_type == "DepthToSpace":
+            found[node.input[0]] = int(_attribute(node, "blocksize"))
+        elif node.op_type in ("QuantizeLinear", "DequantizeLinear") and node.output[0] in found:
+            found[node.input[0]] = found[node.output[0]]
+    return found
 
 
 def _decode(name: str, constants: dict[str, NDArray[np.generic]], makers: dict[str, NodeProto]) -> Stored:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
-from numpy.typing import NDArray
 
 from ..runtime.errors import BundleError
 from ..runtime.manifest import TensorSpec
-from .stored_weights import Contents, Stored, store
+from .stored_weights import Contents, Stored, rearrange, regroup, store
 
 _TYPES = {
     schema.TensorType.FLOAT32: np.dtype("<f4"),
@@ -82,10 +80,8 @@ class _Reader:
     def _convolution(self, operator: Any) -> list[Stored]:
         """Kernel and bias in PyTorch's order of axes and of channels."""
         kernel, bias = (self._decode(int(index)) for index in operator.inputs[1:3])
-        kernel = _each(kernel, lambda values: values.transpose(_AXES[self._code(operator)]))
-        # DEPTH_TO_SPACE wants the channels of a pixel together, PixelShuffle the pixels of a channel.
-        area = self._blocks.get(int(operator.outputs[0]), 1) ** 2
-        return [_each(part, lambda values: _regroup(values, area)) for part in (kernel, bias)]
+        kernel = rearrange(kernel, lambda values: values.transpose(_AXES[self._code(operator)]))
+        return [regroup(part, self._blocks.get(int(operator.outputs[0]), 1)) for part in (kernel, bias)]
 
     def _operators(self, code: int) -> list[Any]:
         return [operator for operator in self._graph.operators if self._code(operator) == code]
@@ -105,17 +101,6 @@ class _Reader:
         zero = np.asarray(quantization.zeroPoint, np.float32).reshape(sides)
         decoded = (values.astype(np.float32) - zero) * step
         return store(name, decoded, np.broadcast_to(step, decoded.shape))
-
-
-def _each(stored: Stored, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Stored:
-    """Rearrange a tensor together with its slack."""
-    return Stored(stored.name, change(stored.value), change(np.broadcast_to(stored.slack, stored.value.shape)))
-
-
-def _regroup(values: NDArray[np.float32], area: int) -> NDArray[np.float32]:
-    """Output channels from (pixel of the block, colour) to (colour, pixel of the block)."""
-    others = values.shape[1:]
-    return values.reshape(area, -1, *others).swapaxes(0, 1).reshape(-1, *others)
 
 
 def _text(name: bytes | str | None) -> str:

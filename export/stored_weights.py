@@ -7,7 +7,7 @@ cannot find it; comparing tensor by tensor does.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -71,6 +71,24 @@ def store(name: str, value: NDArray[np.generic], step: NDArray[np.floating] | fl
         # Levels times a scale: the weight, the scale and the product were each rounded.
         rounding = 4 * (rounding + _SINGLE_PRECISION * np.abs(exact))
     return Stored(name, exact, np.asarray((np.asarray(step) / 2 + rounding) * _HAIR, np.float32))
+
+
+def rearrange(stored: Stored, change: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> Stored:
+    """Rearrange a tensor together with its slack."""
+    return Stored(stored.name, change(stored.value), change(np.broadcast_to(stored.slack, stored.value.shape)))
+
+
+def regroup(stored: Stored, factor: int) -> Stored:
+    """Undo what `deploy_graph.convolution_weights` does to a layer before a pixel shuffle of that factor.
+
+    Output channels go from (pixel of the block, colour) to (colour, pixel of the block).
+    """
+
+    def change(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        others = values.shape[1:]
+        return values.reshape(factor**2, -1, *others).swapaxes(0, 1).reshape(-1, *others)
+
+    return rearrange(stored, change)
 
 
 def weights_of(graph: fx.GraphModule) -> tuple[Stored, ...]:

@@ -15,7 +15,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 from torch import fx, nn
 
-from .deploy_graph import module_of
+from .deploy_graph import convolution_weights, module_of, shuffle_after
 from .quantise import quantise_layer
 from .tflite_lowering import Lowering, Shape, is_unit_clamp
 
@@ -40,7 +40,7 @@ def _convolution(state: Lowering, node: fx.Node, module: nn.Conv2d) -> None:
     depthwise = module.groups == module.in_channels and module.groups > 1
     if module.padding_mode != "zeros" or (module.groups > 1 and not depthwise):
         raise state.refuse(node, "a convolution that is ungrouped or depthwise and pads with zeros")
-    weights, bias = _convolution_weights(state, node, module)
+    weights, bias = convolution_weights(state.graph, node, module)
     turned = weights[:, 0].transpose(1, 2, 0)[None] if depthwise else weights.transpose(0, 2, 3, 1)
     given, padding = _pad(state, node, module)
     inputs = [given, *_add_layer(state, node, np.ascontiguousarray(turned), bias, 3 if depthwise else 0)]
@@ -51,23 +51,6 @@ def _convolution(state: Lowering, node: fx.Node, module: nn.Conv2d) -> None:
     if isinstance(options, schema.DepthwiseConv2DOptionsT):
         options.depthMultiplier = module.out_channels // module.in_channels
     state.compute(node, "DEPTHWISE_CONV_2D" if depthwise else "CONV_2D", inputs, options)
-
-
-def _convolution_weights(
-    state: Lowering, node: fx.Node, module: nn.Conv2d
-) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Kernels (O, I / groups, kh, kw) and bias (O,), reordered where a pixel shuffle follows.
-
-    PyTorch's shuffle reads channel (c, dy, dx), TFLite's (dy, dx, c): moving the channels here saves a transposition.
-    """
-    weights = module.weight.detach().numpy()
-    bias = np.zeros(len(weights), np.float32) if module.bias is None else module.bias.detach().numpy()
-    after = [module_of(state.graph, user) for user in node.users]
-    shuffle = next((other for other in after if isinstance(other, nn.PixelShuffle)), None)
-    if shuffle is None or len(after) != 1:
-        return weights, bias
-    order = np.arange(len(weights)).reshape(-1, shuffle.upscale_factor**2).T.reshape(-1)
-    return weights[order], bias[order]
 
 
 def _add_layer(
@@ -174,7 +157,7 @@ def _upsample(state: Lowering, node: fx.Node, module: nn.Upsample) -> None:
 
 def _pixel_shuffle(state: Lowering, node: fx.Node, module: nn.PixelShuffle) -> None:
     source = node.all_input_nodes[0]
-    if not isinstance(module_of(state.graph, source), nn.Conv2d) or len(source.users) != 1:
+    if not isinstance(module_of(state.graph, source), nn.Conv2d) or shuffle_after(state.graph, source) == 1:
         raise state.refuse(node, "a pixel shuffle that alone reads a convolution, whose channels are reordered for it")
     options = schema.DepthToSpaceOptionsT()
     options.blockSize = module.upscale_factor

@@ -50,7 +50,7 @@ def write_coreml(
     if precision not in PRECISIONS:
         raise ExportError(f"a precision of {', '.join(PRECISIONS)}", f"'{precision}'")
     tools = import_coremltools()
-    with _quiet():
+    with quiet():
         model = tools.convert(
             _build_program(graph, size),
             convert_to="mlprogram",
@@ -143,8 +143,8 @@ def _describe(model: Any, facts: Mapping[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Hold back coremltools' progress bars, which have no switch, its remarks, and its tidying of temporary folders."""
+def quiet() -> Iterator[None]:
+    """Convert in silence: no progress bars, which have no switch, no remarks, no word of temporary folders tidied."""
     with without_remarks(), contextlib.redirect_stderr(io.StringIO()), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Implicitly cleaning up", ResourceWarning)
         yield

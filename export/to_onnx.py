@@ -21,7 +21,7 @@ from torch import fx, nn
 
 from ..runtime.atomic import replacing_file
 from ..runtime.errors import ExportError
-from .deploy_graph import IMAGE, RESTORED, describe, module_of
+from .deploy_graph import IMAGE, RESTORED, convolution_weights, describe, module_of, shuffle_after
 from .onnx_int8 import quantise
 
 if TYPE_CHECKING:
@@ -124,12 +124,11 @@ def _translate(graph: fx.GraphModule, node: fx.Node, constants: dict[str, NDArra
     """Translate one node; weights and other constants that it needs are added to `constants`."""
     module, given = module_of(graph, node), [argument.name for argument in node.args if isinstance(argument, fx.Node)]
     if isinstance(module, nn.Conv2d):
-        return _convolution(module, node, given[0], constants)
+        return _convolution(graph, module, node, constants)
     if isinstance(module, nn.LeakyReLU):
         return helper.make_node("LeakyRelu", given, [node.name], node.name, alpha=float(module.negative_slope))
     if isinstance(module, nn.PixelShuffle):
-        factor = module.upscale_factor
-        return helper.make_node("DepthToSpace", given, [node.name], node.name, blocksize=factor, mode="CRD")
+        return _pixel_shuffle(graph, node, module)
     if isinstance(module, nn.Upsample):
         constants[_UPSAMPLE_FACTORS] = np.array([1, 1, 2, 2], np.float32)
         inputs = [given[0], "", _UPSAMPLE_FACTORS]
@@ -144,11 +143,25 @@ def _translate(graph: fx.GraphModule, node: fx.Node, constants: dict[str, NDArra
     raise ExportError("an operation of the deploy graph", describe(graph, node), "add it to the ONNX writer")
 
 
-def _convolution(module: nn.Conv2d, node: fx.Node, given: str, constants: dict[str, NDArray[np.generic]]) -> NodeProto:
-    inputs = [given]
-    for name, value in module.named_parameters():
+def _pixel_shuffle(graph: fx.GraphModule, node: fx.Node, module: nn.PixelShuffle) -> NodeProto:
+    """Mode DCR, the only one that NNAPI and older Core ML providers take; the convolution before it was reordered."""
+    source = node.all_input_nodes[0]
+    if not isinstance(module_of(graph, source), nn.Conv2d) or shuffle_after(graph, source) == 1:
+        expected = "a pixel shuffle that alone reads a convolution, whose channels are reordered for it"
+        raise ExportError(expected, describe(graph, node))
+    return helper.make_node(
+        "DepthToSpace", [source.name], [node.name], node.name, blocksize=module.upscale_factor, mode="DCR"
+    )
+
+
+def _convolution(
+    graph: fx.GraphModule, module: nn.Conv2d, node: fx.Node, constants: dict[str, NDArray[np.generic]]
+) -> NodeProto:
+    inputs = [node.all_input_nodes[0].name]
+    weights, bias = convolution_weights(graph, node, module)
+    for name, value in (("weight", weights), ("bias", bias)):
         inputs.append(f"{node.target}.{name}")
-        constants[inputs[-1]] = value.detach().numpy()
+        constants[inputs[-1]] = value
     top, left = (int(side) for side in module.padding)
     return helper.make_node(
         "Conv", inputs, [node.name], node.name,

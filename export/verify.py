@@ -14,6 +14,7 @@ from ..runtime.parity import TOLERANCES, compare
 from ..runtime.restorer import Faces
 from ..runtime.weights import SHIPPED, shipped_path
 from .golden import read_golden
+from .lint import lint, summary
 from .stored_weights import Stored, differences, digest, weights_of
 from .targets import TARGETS
 
@@ -30,6 +31,8 @@ class FileVerdict:
         engine: what ran it; empty where nothing did.
         min_psnr_db: of the worst golden face against the PyTorch student; None where it was not run.
         problems: what is wrong, in words; empty where nothing is.
+        lint: what the delegate linter says of it in one line; empty where it was not run. It proves nothing and fails
+            nothing: see `pocketface.export.lint`.
     """
 
     path: str
@@ -37,6 +40,7 @@ class FileVerdict:
     engine: str = ""
     min_psnr_db: float | None = None
     problems: tuple[str, ...] = ()
+    lint: str = ""
 
 
 @dataclass(frozen=True)
@@ -178,7 +182,8 @@ def _check_artefact(
     except PocketFaceError as error:
         return FileVerdict(found.path, found.bytes, problems=(str(error),))
     problems += _some(report.violations(TOLERANCES[artefact.precision]))
-    return FileVerdict(found.path, found.bytes, restorer.info.engine, report.min_psnr_db, tuple(problems))
+    engine, remark = restorer.info.engine, summary(lint(folder / artefact.file.path))
+    return FileVerdict(found.path, found.bytes, engine, report.min_psnr_db, tuple(problems), remark)
 
 
 def _check_contents(path: Path, artefact: Artefact, expected: tuple[Stored, ...] | None) -> list[str]:

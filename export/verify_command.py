@@ -55,4 +55,5 @@ def _table(verdict: Verdict) -> str:
 
 def _line(file: FileVerdict, width: int) -> str:
     decibels = "" if file.min_psnr_db is None else f"{file.min_psnr_db:.1f}"
-    return f"{file.path:<{width}} {file.bytes:>12,} {file.engine:<14} {decibels:>6}  {'; '.join(file.problems) or 'ok'}"
+    line = f"{file.path:<{width}} {file.bytes:>12,} {file.engine:<14} {decibels:>6}  {'; '.join(file.problems) or 'ok'}"
+    return line if not file.lint else f"{line}; {file.lint}"

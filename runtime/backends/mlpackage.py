@@ -67,12 +67,8 @@ def read_package(path: Path) -> Package:
     Raises:
         BackendError: coremltools is not installed, or the package is damaged or not that of a restorer.
     """
-    tools = import_coremltools()
-    try:
-        model = tools.models.MLModel(str(path), skip_model_load=True)
-        spec = model.get_spec()
-    except Exception as error:  # protobuf, C++ and file errors share no base but Exception
-        raise BackendError("a whole .mlpackage", f"{path}: {error}", "export it again") from error
+    model = _open(path)
+    spec = model.get_spec()
     given, restored = _only(spec.description.input, path), _only(spec.description.output, path)
     shape = tuple(given.type.multiArrayType.shape)
     if len(shape) != 4 or shape[:2] != (1, 3) or shape[2] != shape[3]:
@@ -87,15 +83,17 @@ def read_program(package: Package) -> Any:
     Raises:
         BackendError: it holds no ML program, or the weights do not fit it.
     """
-    load = import_coremltools("coremltools.converters.mil.frontend.milproto.load").load
-    try:
-        return load(
-            package.spec,
-            specification_version=package.spec.specificationVersion,
-            file_weights_dir=package.model.weights_dir,
-        )
-    except Exception as error:  # as above
-        raise BackendError("an ML program with its weights", str(error), "export it again") from error
+    return _decode(package.spec, package.model.weights_dir)
+
+
+def read_any_program(path: Path) -> Any:
+    """Decode the program of any package, a restorer's or not, into coremltools' own form (`mil.Program`).
+
+    Raises:
+        BackendError: coremltools is not installed, the package is damaged, or it holds no ML program.
+    """
+    model = _open(path)
+    return _decode(model.get_spec(), model.weights_dir)
 
 
 def constant_of(value: Any) -> Any:
@@ -106,6 +104,22 @@ def constant_of(value: Any) -> Any:
     if maker.op_type == COMPRESSED:
         return maker.materialized_val_inference()
     return value.val if maker.op_type == "const" else None
+
+
+def _open(path: Path) -> Any:
+    tools = import_coremltools()
+    try:
+        return tools.models.MLModel(str(path), skip_model_load=True)
+    except Exception as error:  # protobuf, C++ and file errors share no base but Exception
+        raise BackendError("a whole .mlpackage", f"{path}: {error}", "export it again") from error
+
+
+def _decode(spec: Any, weights: str) -> Any:
+    load = import_coremltools("coremltools.converters.mil.frontend.milproto.load").load
+    try:
+        return load(spec, specification_version=spec.specificationVersion, file_weights_dir=weights)
+    except Exception as error:  # as above
+        raise BackendError("an ML program with its weights", str(error), "export it again") from error
 
 
 def _only(features: Any, path: Path) -> Any:
