@@ -9,21 +9,24 @@ import numpy as np
 from ..runtime.faces.align import invert, transform_points
 from ..runtime.faces.detect import Detector
 from ..runtime.images import Photo, to_uint8
+from ..runtime.options import PhotoOptions
 from ..runtime.photo import PhotoResult, RestoredFace, restore_photo
 from ..runtime.restorer import Restorer
 from .faces_set import Pixels
 from .report import BeforeAfter
 
+_UNGUARDED = PhotoOptions(guard=None, hidden="ignore")
+
 
 def restore_with_all(photo: Photo, restorers: Mapping[str, Restorer], detector: Detector) -> dict[str, PhotoResult]:
-    """Restore a photograph with each restorer.
+    """Restore a photograph with each restorer, and show what each does by itself: nothing guards or weakens it.
 
     Args:
         photo: any depth.
         restorers: label -> restorer.
         detector: finds the faces, afresh for each.
     """
-    return {label: restore_photo(photo, restorer, detector) for label, restorer in restorers.items()}
+    return {label: restore_photo(photo, restorer, detector, _UNGUARDED) for label, restorer in restorers.items()}
 
 
 def show_photo(

@@ -30,7 +30,7 @@ class PhotoOptions:
         size: side of the aligned crops; None takes the restorer's native size.
         choose: which faces: `all`, or the first `count` by size (`largest`), by the detector's score (`surest`), by
             place (`central`, `left`, `right`, `top`, `bottom`), or by likeness to `reference`.
-        count: at most so many of them; None is no limit for `all` and `reference`, and 1 for the others.
+        count: at most so many of them; None is no limit for `all` and 1 for the others.
         reference: photograph of the person that `choose="reference"` means; its largest face counts.
         alike: least cosine between a face and the reference's for the two to be the same person, [-1, 1].
         smallest: faces with a shorter side of the box, in pixels, are left alone.
@@ -60,12 +60,12 @@ class PhotoOptions:
     choose: str = "all"
     count: int | None = None
     reference: Path | None = None
-    alike: float = 0.5
+    alike: float = 0.8
     smallest: float = 0.0
     score: float = 0.0
     turned: str = "auto"
     hidden: str = "lower"
-    guard: float | None = 0.5
+    guard: float | None = 0.75
     blend: str = "feather"
     match_colour: bool = False
     upscale: int = 1

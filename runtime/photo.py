@@ -1,100 +1,34 @@
-"""A photograph in, the same photograph with its faces restored out: detect, align, restore, paste."""
+"""A photograph in, the same photograph with its faces restored out: detect, align, restore, guard, paste."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from .companions import Companions
+from .colour import correct_colour, grade
+from .colouriser import colourise
+from .companions import Companions, open_companions
 from .faces.align import FFHQ, Matrix, align_face, estimate_similarity
-from .faces.detect import Detection, Detector, detect_faces
-from .faces.paste import paste_faces
+from .faces.anonymise import anonymise_faces
+from .faces.choose import choose_faces
+from .faces.detect import Detection, Detector
+from .faces.guard import guard_identity
+from .faces.match import match_colour
+from .faces.occlusion import MUCH, hidden_share, strength_for
+from .faces.paste import Crop, paste_faces
+from .faces.turned import detect_any_way_up
 from .images import Photo, to_float
+from .look import LUMA, style_face
 from .options import DEFAULT, PhotoOptions
+from .photo_result import ANONYMISED, HIDDEN, IDENTITY, KEPT, WEAKENED, PhotoResult, RestoredFace
 from .restorer import Restorer
+from .upscale import upscale_photo
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
-
-# What can become of a face.
-RESTORED = "restored"  # as strongly as was asked for
-WEAKENED = "weakened"  # less strongly, because of `reason`
-KEPT = "kept"  # as it was, because of `reason`
-ANONYMISED = "anonymised"
-
-
-@dataclass(frozen=True, eq=False)
-class RestoredFace:
-    """One face of a photograph and what happened to it.
-
-    Args:
-        detection: where it was found.
-        matrix: (2, 3), photograph to crop.
-        given: the aligned crop that went in, (S, S, 3) float32 in [0, 1].
-        restored: what was pasted, at the strength used; `given` itself where the face was left alone.
-        status: `restored`, `weakened`, `kept` or `anonymised`.
-        reason: why it is not `restored`: `identity`, `hidden`, `not chosen`, `small`, `score`; else empty.
-        strength: of the restorer's change that was used, [0, 1].
-        cosine: of identity between `given` and `restored`; None where it was not measured.
-        likeness: cosine between `given` and the reference person; None without a reference.
-        hidden: estimated share of the face that is covered, [0, 1]; None where it was not estimated.
-    """
-
-    detection: Detection
-    matrix: Matrix
-    given: NDArray[np.float32]
-    restored: NDArray[np.float32]
-    status: str = RESTORED
-    reason: str = ""
-    strength: float = 1.0
-    cosine: float | None = None
-    likeness: float | None = None
-    hidden: float | None = None
-
-    @property
-    def angle(self) -> float | None:
-        """Degrees between the identities before and after; None where they were not measured."""
-        return None if self.cosine is None else float(np.degrees(np.arccos(np.clip(self.cosine, -1, 1))))
-
-    def to_json(self) -> dict[str, object]:
-        """What a log needs: place, confidence, the crop's matrix, what was done and why, and how much was changed."""
-        return {
-            "box": [round(value, 2) for value in self.detection.box],
-            "score": round(self.detection.score, 4),
-            "landmarks": self.detection.landmarks.round(2).tolist(),
-            "matrix": self.matrix.tolist(),
-            "status": self.status,
-            "reason": self.reason,
-            "strength": round(self.strength, 4),
-            "cosine": _rounded(self.cosine, 4),
-            "angle": _rounded(self.angle, 2),
-            "likeness": _rounded(self.likeness, 4),
-            "hidden": _rounded(self.hidden, 3),
-            "mean_change": round(float(np.abs(self.restored - self.given).mean()), 5),
-        }
-
-
-def _rounded(value: float | None, digits: int) -> float | None:
-    return None if value is None else round(value, digits)
-
-
-@dataclass(frozen=True, eq=False)
-class PhotoResult:
-    """A restored photograph.
-
-    Args:
-        photo: the given photograph itself where nothing was done to it.
-        faces: all that were found, the best found first, also those that were left alone.
-        seconds: stage -> time that it took, in the order of the stages; faces go through each stage together.
-    """
-
-    photo: Photo
-    faces: tuple[RestoredFace, ...]
-    seconds: dict[str, float] = field(default_factory=dict)
+__all__ = ["PhotoResult", "RestoredFace", "restore_photo"]
 
 
 class _Clock:
@@ -110,6 +44,14 @@ class _Clock:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
 
 
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """What the identity network says of all faces: embeddings (N, D) and covered shares (N,)."""
+
+    embeddings: np.ndarray
+    hidden: np.ndarray
+
+
 def restore_photo(
     photo: Photo,
     restorer: Restorer,
@@ -120,7 +62,7 @@ def restore_photo(
     """Restore the faces of a photograph.
 
     Args:
-        photo: any depth; alpha and metadata pass through, grey stays grey.
+        photo: any depth; alpha and metadata pass through, grey stays grey unless it is coloured.
         restorer: keeps the contract of aligned faces.
         detector: finds the faces.
         options: what to do with which face and with the rest of the photograph.
@@ -128,38 +70,190 @@ def restore_photo(
 
     Raises:
         ContractError: a size that the restorer does not take.
+        PocketFaceError: a companion that cannot be opened.
     """
-    del companions
+    companions = open_companions(options, detector) if companions is None else companions
     clock = _Clock()
+    with clock.stage("colour"):
+        photo = _recolour(photo, options, companions)
     with clock.stage("detect"):
-        found = detect_faces(detector, photo.rgb)
-    if not found:
-        return PhotoResult(photo, (), clock.seconds)
+        # Whom nobody has found cannot be made anonymous.
+        turns = options.turned if options.anonymise == "nobody" else "always"
+        found = detect_any_way_up(detector, photo.rgb, turns)
+    faces: tuple[RestoredFace, ...] = ()
+    if found:
+        photo, faces = _treat(photo, found, restorer, options, companions, clock)
+    with clock.stage("enlarge"):
+        enlarged = upscale_photo(photo, options.upscale, companions.enlarger)
+    with clock.stage("paste"):
+        enlarged = _paste(enlarged, faces, options, afresh=companions.enlarger is not None)
+    with clock.stage("grade"):
+        if options.style == "cinematic":
+            enlarged = enlarged.with_rgb(grade(enlarged.rgb))
+    return PhotoResult(enlarged, faces, clock.seconds)
+
+
+def _recolour(photo: Photo, options: PhotoOptions, companions: Companions) -> Photo:
+    if companions.colouriser is not None:
+        photo = colourise(photo, companions.colouriser)
+    return photo if options.colour == "keep" else photo.with_rgb(correct_colour(photo.rgb, options.colour))
+
+
+def _treat(
+    photo: Photo,
+    found: Sequence[Detection],
+    restorer: Restorer,
+    options: PhotoOptions,
+    companions: Companions,
+    clock: _Clock,
+) -> tuple[Photo, tuple[RestoredFace, ...]]:
+    """Choose among faces, anonymise and restore; the photograph comes back anonymised, but nothing is pasted yet."""
     side = restorer.info.native_size if options.size is None else options.size
     with clock.stage("align"):
         matrices = [estimate_similarity(one.landmarks, FFHQ, side) for one in found]
-        given = [to_float(align_face(photo.rgb, matrix, side)) for matrix in matrices]
+        given = _cut(photo, matrices, side)
+    with clock.stage("identify"):
+        known = _identify(given, companions)
+        likeness = None
+        if known is not None and companions.reference is not None:
+            likeness = (known.embeddings @ companions.reference).tolist()
+    reasons = choose_faces(found, options, photo.rgb.shape, likeness)
+    faces = [_left_alone(*parts) for parts in zip(found, matrices, given, reasons, strict=True)]
+    if known is not None:
+        faces = [replace(face, hidden=float(share)) for face, share in zip(faces, known.hidden, strict=True)]
+    if likeness is not None:
+        faces = [replace(face, likeness=value) for face, value in zip(faces, likeness, strict=True)]
+    with clock.stage("anonymise"):
+        photo, faces = _anonymise(photo, faces, options)
+    chosen = [index for index, face in enumerate(faces) if not face.reason and face.status != ANONYMISED]
     with clock.stage("restore"):
-        restored = _restore(given, restorer, options.strength, grey=photo.grey)
-    with clock.stage("paste"):
-        rgb = paste_faces(photo.rgb, given, restored, matrices)
-    faces = tuple(
-        RestoredFace(*parts, strength=options.strength) for parts in zip(found, matrices, given, restored, strict=True)
-    )
-    return PhotoResult(photo.with_rgb(rgb), faces, clock.seconds)
+        faces = _restore(faces, chosen, restorer, options, grey=photo.grey)
+    with clock.stage("guard"):
+        if options.guard is not None and known is not None and companions.identity is not None:
+            faces = _guard(faces, known.embeddings, companions, options.guard)
+    return photo, tuple(faces)
+
+
+def _cut(photo: Photo, matrices: Sequence[Matrix], side: int) -> list[Crop]:
+    return [to_float(align_face(photo.rgb, matrix, side)) for matrix in matrices]
+
+
+def _identify(given: Sequence[Crop], companions: Companions) -> _Known | None:
+    if companions.identity is None:
+        return None
+    embeddings, maps = companions.identity.embed_and_map(_as_batch(given))
+    return _Known(embeddings, hidden_share(maps))
+
+
+def _as_batch(crops: Sequence[Crop]) -> Crop:
+    """Crops (S, S, 3) as faces under the contract."""
+    return np.ascontiguousarray(np.stack(crops).transpose(0, 3, 1, 2))
+
+
+def _left_alone(one: Detection, matrix: Matrix, given: Crop, reason: str) -> RestoredFace:
+    return RestoredFace(one, matrix, given, given, KEPT, reason, strength=0.0)
+
+
+def _anonymise(photo: Photo, faces: list[RestoredFace], options: PhotoOptions) -> tuple[Photo, list[RestoredFace]]:
+    """Cover whom the options say; the others' crops are cut again, so that no covered face comes back in one."""
+    if options.anonymise == "nobody":
+        return photo, faces
+    covered = [face for face in faces if face.reason or options.anonymise == "all"]
+    if not covered:
+        return photo, faces
+    photo = photo.with_rgb(anonymise_faces(photo.rgb, [face.detection for face in covered]))
+    treated = []
+    for face in faces:
+        crop = to_float(align_face(photo.rgb, face.matrix, face.given.shape[0]))
+        status = ANONYMISED if face.reason or options.anonymise == "all" else face.status
+        treated.append(replace(face, given=crop, restored=crop, status=status))
+    return photo, treated
 
 
 def _restore(
-    given: list[NDArray[np.float32]], restorer: Restorer, strength: float, *, grey: bool
-) -> list[NDArray[np.float32]]:
-    """Run all crops as one batch: each (S, S, 3) in, the same out."""
-    faces = restorer(np.ascontiguousarray(np.stack(given).transpose(0, 3, 1, 2))).transpose(0, 2, 3, 1)
-    return [_dose(*pair, strength, grey=grey) for pair in zip(given, faces, strict=True)]
+    faces: list[RestoredFace], chosen: Sequence[int], restorer: Restorer, options: PhotoOptions, *, grey: bool
+) -> list[RestoredFace]:
+    """Run all chosen faces as one batch, and give each its look and its dose."""
+    doses = {index: _dose(faces[index], options) for index in chosen}
+    faces = [_hide(face, doses[index], options) if index in doses else face for index, face in enumerate(faces)]
+    worked = [index for index, dose in doses.items() if dose > 0 or options.strength == 0]
+    if not worked:
+        return faces
+    restored = restorer(_as_batch([faces[index].given for index in worked])).transpose(0, 2, 3, 1)
+    for index, crop in zip(worked, restored, strict=True):
+        given = faces[index].given
+        wanted = _finish(given, crop, options, grey=grey)
+        mixed = (given + np.float32(doses[index]) * (wanted - given)).astype(np.float32, copy=False)
+        faces[index] = replace(faces[index], restored=mixed, strength=doses[index])
+    return faces
 
 
-def _dose(
-    given: NDArray[np.float32], restored: NDArray[np.float32], strength: float, *, grey: bool
-) -> NDArray[np.float32]:
+def _dose(face: RestoredFace, options: PhotoOptions) -> float:
+    """The strength for a face: less where much of it is covered."""
+    if options.hidden == "ignore" or face.hidden is None or face.hidden <= MUCH:
+        return options.strength
+    return 0.0 if options.hidden == "skip" else options.strength * strength_for(face.hidden)
+
+
+def _hide(face: RestoredFace, dose: float, options: PhotoOptions) -> RestoredFace:
+    """Say what is going to become of a chosen face."""
+    if dose == options.strength:
+        return replace(face, status="restored")
+    return replace(face, status=WEAKENED if dose else KEPT, reason=HIDDEN)
+
+
+def _finish(given: Crop, restored: Crop, options: PhotoOptions, *, grey: bool) -> Crop:
+    """What the restorer gave, in the photograph's colours and the look asked for."""
     if grey:  # a restorer's faint tint has no place in a photograph without colour
-        restored = np.repeat((restored @ _LUMA)[:, :, None], 3, axis=2)
-    return (given + np.float32(strength) * (restored - given)).astype(np.float32, copy=False)
+        restored = np.repeat((restored @ LUMA)[:, :, None], 3, axis=2)
+    if options.match_colour:
+        restored = match_colour(given, restored)
+    return style_face(restored, options)
+
+
+def _guard(faces: list[RestoredFace], before: np.ndarray, companions: Companions, floor: float) -> list[RestoredFace]:
+    """Weaken what no longer shows the same person."""
+    assert companions.identity is not None  # noqa: S101 - the caller has looked
+    worked = [index for index, face in enumerate(faces) if face.restored is not face.given]
+    if not worked:
+        return faces
+    given, restored = [faces[index].given for index in worked], [faces[index].restored for index in worked]
+    verdicts = guard_identity(given, restored, before[worked], companions.identity, floor)
+    for index, verdict in zip(worked, verdicts, strict=True):
+        face = replace(faces[index], cosine=verdict.cosine)
+        if verdict.share < 1:
+            mixed = face.given + np.float32(verdict.share) * (face.restored - face.given)
+            face = replace(
+                face,
+                restored=mixed if verdict.share else face.given,
+                strength=face.strength * verdict.share,
+                status=WEAKENED if verdict.share else KEPT,
+                reason=IDENTITY,
+            )
+        faces[index] = face
+    return faces
+
+
+def _paste(photo: Photo, faces: Sequence[RestoredFace], options: PhotoOptions, *, afresh: bool) -> Photo:
+    """Paste into the photograph, which may have been enlarged since the crops were cut.
+
+    Args:
+        photo: the destination.
+        faces: those that were changed are pasted.
+        options: `upscale` and `blend`.
+        afresh: a network has redrawn the photograph: what is added is the difference to what it shows now.
+    """
+    changed = [face for face in faces if face.restored is not face.given]
+    if not changed:
+        return photo
+    matrices = [_enlarged(face.matrix, options.upscale) for face in changed]
+    given = _cut(photo, matrices, changed[0].given.shape[0]) if afresh else [face.given for face in changed]
+    return photo.with_rgb(paste_faces(photo.rgb, given, [face.restored for face in changed], matrices, options.blend))
+
+
+def _enlarged(matrix: Matrix, factor: int) -> Matrix:
+    """A photograph-to-crop matrix for the photograph `factor` times as large, about pixel edges."""
+    larger = matrix.copy()
+    larger[:, :2] /= factor
+    larger[:, 2] += matrix[:, :2] @ np.full(2, 0.5 / factor - 0.5)
+    return larger

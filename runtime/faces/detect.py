@@ -94,6 +94,16 @@ def detect_faces(detector: Detector, pixels: Pixels, side: int = DETECTION_SIDE)
     Returns:
         Detections in pixels of the photograph, best first.
     """
+    smaller, scale = at_detection_size(pixels, side)
+    return [scaled(one, scale) for one in detector(smaller)]
+
+
+def at_detection_size(pixels: Pixels, side: int = DETECTION_SIDE) -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Shrink a photograph (H, W, 3) so that its longer side is at most `side`.
+
+    Returns:
+        The copy in 8 bits, and how much larger the photograph is, (x, y).
+    """
     smaller, halvings = pixels, 0
     while max(smaller.shape[:2]) >= 2 * side:  # by whole factors first: four times as fast
         height, width = smaller.shape[0] // 2, smaller.shape[1] // 2
@@ -104,15 +114,14 @@ def detect_faces(detector: Detector, pixels: Pixels, side: int = DETECTION_SIDE)
     size = (max(1, round(width / shrink)), max(1, round(height / shrink)))
     if size != (width, height):
         smaller = _resized(smaller, size)
-    scale = np.array([width / size[0], height / size[1]]) * 2**halvings
-    return [_scaled(one, scale) for one in detector(to_uint8(smaller))]
+    return to_uint8(smaller), np.array([width / size[0], height / size[1]]) * 2**halvings
 
 
 def _resized(pixels: Pixels, size: tuple[int, int]) -> Pixels:
     return cv2.resize(pixels, size, interpolation=cv2.INTER_AREA).astype(pixels.dtype, copy=False)
 
 
-def _scaled(one: Detection, scale: NDArray[np.float64]) -> Detection:
+def scaled(one: Detection, scale: NDArray[np.float64]) -> Detection:
     """Carry a detection from a picture to one that is `scale` (x, y) times as large."""
     corners = np.array(one.box).reshape(2, 2)
     left, top, right, bottom = ((corners + 0.5) * scale - 0.5).reshape(4).tolist()

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from ..errors import ContractError
 from .align import Matrix, invert, scale_of, transform_points
+from .poisson import seamless_change
 
 Crop: TypeAlias = NDArray[np.float32]
 Pixels: TypeAlias = NDArray[np.uint8 | np.uint16]
@@ -28,9 +29,13 @@ _RADII = (0.47, 0.46)
 _POWER = 3.0
 # Share of the radius over which the mask falls from 1 to 0.
 _FEATHER = 0.35
+# Poisson blending needs no feather; it ends where the feather has fallen to a sixth.
+_POISSON_RADIUS = 0.92
 
 
-def paste_faces(photo: Pixels, given: Sequence[Crop], restored: Sequence[Crop], matrices: Sequence[Matrix]) -> Pixels:
+def paste_faces(
+    photo: Pixels, given: Sequence[Crop], restored: Sequence[Crop], matrices: Sequence[Matrix], blend: str = "feather"
+) -> Pixels:
     """Paste restored faces into a copy of a photograph.
 
     Args:
@@ -38,6 +43,7 @@ def paste_faces(photo: Pixels, given: Sequence[Crop], restored: Sequence[Crop], 
         given: the aligned crops that went in, each (S, S, 3) in [0, 1].
         restored: what came out, the same shapes and range.
         matrices: (2, 3) each, photograph to crop, that the crops were cut with.
+        blend: `feather` fades the change out; `poisson` bends it, so that it reaches 0 at the mask's border by itself.
 
     Returns:
         The photograph with the faces, of the same shape and type; every pixel outside the masks is the same to the bit.
@@ -50,9 +56,14 @@ def paste_faces(photo: Pixels, given: Sequence[Crop], restored: Sequence[Crop], 
         raise ContractError("square crops (S, S, 3) of one size", ", ".join(map(str, shapes)))
     pasted = photo.copy()
     if given:
-        masks = share_masks(given[0].shape[0], matrices)
-        for before, after, mask, matrix in zip(given, restored, masks, matrices, strict=True):
-            _add(pasted, (after - before) * mask[:, :, None], matrix)
+        side = given[0].shape[0]
+        inside = _distance(side) < _POISSON_RADIUS
+        alone = inside.astype(np.float32) if blend == "poisson" else soft_mask(side)
+        for before, after, mask, matrix in zip(given, restored, share_masks(alone, matrices), matrices, strict=True):
+            change = after - before
+            if blend == "poisson":
+                change = seamless_change(change, inside)
+            _add(pasted, change * mask[:, :, None], matrix)
     return pasted
 
 
@@ -71,9 +82,14 @@ def _add(photo: Pixels, change: Crop, matrix: Matrix) -> None:
     under[...] = summed.astype(photo.dtype)
 
 
-def share_masks(side: int, matrices: Sequence[Matrix]) -> list[Crop]:
-    """Masks (side, side), one a face, that add up to at most 1 where faces overlap: the nearer one has more say."""
-    alone = soft_mask(side)
+def share_masks(alone: Crop, matrices: Sequence[Matrix]) -> list[Crop]:
+    """Masks of the shape of `alone`, one a face, that add up to at most 1 where faces overlap.
+
+    Args:
+        alone: (S, S), the mask of a face that overlaps with no other; elsewhere the nearer face has more say.
+        matrices: (2, 3) each, photograph to crop.
+    """
+    side = alone.shape[0]
     claim = np.maximum(1 - _distance(side), 0) ** 2
     masks = []
     for own in matrices:

@@ -130,8 +130,8 @@ def test_faces_that_overlap_are_changed_once(shift: float) -> None:
 def test_a_face_alone_keeps_its_whole_mask_and_the_nearer_one_the_larger_share() -> None:
     here, there = np.array([[1.0, 0, 0], [0, 1, 0]]), np.array([[1.0, 0, -30], [0, 1, 0]])
     far = np.array([[1.0, 0, -500], [0, 1, 0]])
-    np.testing.assert_array_equal(share_masks(SIDE, [here, far])[0], soft_mask(SIDE))
-    left, right = share_masks(SIDE, [here, there])
+    np.testing.assert_array_equal(share_masks(soft_mask(SIDE), [here, far])[0], soft_mask(SIDE))
+    left, right = share_masks(soft_mask(SIDE), [here, there])
     centre = SIDE // 2
     assert left[centre, centre] > 0.9
     assert right[centre, centre] > 0.9
