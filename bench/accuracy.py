@@ -25,6 +25,7 @@ from ..runtime.faces.degrade import LEVELS
 from ..runtime.faces.detect import open_detector
 from ..runtime.parity import Embed
 from .candidates import Candidate, named_candidates, weights_of
+from .effort import efforts_of
 from .faces_set import crop_side, read_crop
 from .lineup import NOT_RESTORERS
 from .parity_command import choose_judge
@@ -76,6 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
         command=shlex.join(["python", "-m", "pocketface.bench.accuracy", *_words(arguments)]),
         provenance=weights_of(candidates),
         quality=quality,
+        training=efforts_of(candidates),
     )
     if arguments.output is not None:
         write_json(report, arguments.output)

@@ -25,6 +25,7 @@ from ..runtime.faces.detect import open_detector
 from ..runtime.images import read_photo
 from ..runtime.restorer import Faces
 from .accuracy import add_choice_of_crops, judge_crops
+from .effort import efforts_of
 from .faces_set import astronaut_faces
 from .latency import Timing, thread_counts, time_candidates
 from .lineup import STUDENT, Lineup, gather
@@ -100,6 +101,7 @@ def make_report(arguments: argparse.Namespace) -> Report:
         timings=measure_latency(lineup, arguments.sizes, arguments.rounds, arguments.seconds),
         sizes=measure_sizes(lineup.everyone, arguments.sizes),
         quality=quality,
+        training=efforts_of(lineup.networks),
     )
 
 

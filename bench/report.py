@@ -14,6 +14,7 @@ from pathlib import Path
 from ..export.bundle import tool_versions
 from ..runtime.atomic import replacing_file
 from ..runtime.parity import TOLERANCES
+from .effort import Effort
 from .faces_set import Pixels
 from .latency import Timing
 from .scoring import Quality
@@ -91,6 +92,7 @@ class Report:
         examples: faces side by side.
         trials: parity.
         timings, sizes, quality: what the other judges found.
+        training: label -> how much training the checkpoints have had, where they tell.
         created: UTC.
     """
 
@@ -105,6 +107,7 @@ class Report:
     timings: Sequence[Timing] = ()
     sizes: Sequence[Size] = ()
     quality: Quality | None = None
+    training: Mapping[str, Effort] = field(default_factory=dict)
     created: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     @property
@@ -173,6 +176,7 @@ def report_to_json(report: Report) -> dict[str, object]:
         "latency": [dataclasses.asdict(timing) for timing in report.timings],
         "sizes": [dataclasses.asdict(size) for size in report.sizes],
         "quality": None if report.quality is None else dataclasses.asdict(report.quality),
+        "training": {label: dataclasses.asdict(effort) for label, effort in report.training.items()},
         "provenance": dict(report.provenance),
     }
 

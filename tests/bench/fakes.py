@@ -75,8 +75,8 @@ def fake_candidate(label: str, restorer: Restorer | None, precision: str = "fp32
     return FakeCandidate(label, "nowhere", precision, "onnx", restorer=restorer)
 
 
-def save_student(path: Path, shift: float = 0.0) -> Path:
-    """Write a tiny student; `shift` moves all its results by so much."""
+def save_student(path: Path, shift: float = 0.0, training: dict[str, object] | None = None) -> Path:
+    """Write a tiny student; `shift` moves all its results by so much, `training` is what its header tells."""
     torch.manual_seed(0)
     student = StudentRestorer(TINY)
     with torch.no_grad():
@@ -84,7 +84,7 @@ def save_student(path: Path, shift: float = 0.0) -> Path:
         assert isinstance(last, torch.nn.Conv2d)
         assert last.bias is not None
         last.bias.add_(shift)
-    save_checkpoint(path, student, training={"data": "none"})
+    save_checkpoint(path, student, training=training or {"data": "none"})
     return path
 
 
