@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageCms
 
 from .errors import ImageError
-from .exif import EXIF_DIRECTORIES, PREFIX
+from .exif import DESCRIPTIVE, EXIF_DIRECTORIES, PREFIX
 from .opencv import silent
 
 Pixels: TypeAlias = NDArray[np.uint8 | np.uint16]
@@ -37,8 +37,6 @@ _START_OF_SCAN, _END_OF_IMAGE = 0xDA, 0xD9
 _JPEG_END = bytes((0xFF, _END_OF_IMAGE))
 _PNG_BIT_DEPTH = 24  # behind the signature (8), the length (4), "IHDR" (4), width and height
 _BITS_PER_SAMPLE, _PHOTOMETRIC, _WHITE_IS_ZERO = 258, 262, 0
-# What a TIFF file's first directory says about the photograph and not about how this file stores it.
-_DESCRIPTIVE = (270, 271, 272, 305, 306, 315, 33432)
 
 
 @dataclass(frozen=True, eq=False)
@@ -202,7 +200,7 @@ def _tiff_exif(image: Image.Image) -> bytes | None:
     Nor must the orientation: both decoders have turned the pixels of a TIFF, and of no other format.
     """
     found, kept = image.getexif(), Image.Exif()
-    for tag in _DESCRIPTIVE:
+    for tag in DESCRIPTIVE:
         if tag in found:
             kept[tag] = found[tag]
     for tag in EXIF_DIRECTORIES:

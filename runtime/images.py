@@ -19,7 +19,7 @@ from .atomic import replacing_file
 from .decode import Pixels, Raster, decode
 from .encode import encode, format_for
 from .errors import ContractError, ImageError, OutputError
-from .exif import make_upright, orientation_of
+from .exif import make_upright, orientation_of, without_pictures
 from .restorer import Faces
 
 SMALLEST_SIDE = 16
@@ -67,6 +67,12 @@ class Photo:
         if rgb.shape != self.rgb.shape or rgb.dtype != self.rgb.dtype:
             raise ContractError(f"{self.rgb.dtype} {self.rgb.shape}", f"{rgb.dtype} {rgb.shape}")
         return replace(self, rgb=rgb)
+
+    def with_private_metadata(self) -> Photo:
+        """The same photograph without anything in its metadata that might show a face."""
+        exif = self.metadata.exif
+        kept = None if exif is None else without_pictures(exif)
+        return replace(self, metadata=replace(self.metadata, exif=kept))
 
 
 def read_photo(path: Path) -> Photo:

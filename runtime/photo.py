@@ -80,6 +80,8 @@ def restore_photo(
         # Whom nobody has found cannot be made anonymous.
         turns = options.turned if options.anonymise == "nobody" else "always"
         found = detect_any_way_up(detector, photo.rgb, turns)
+    if options.anonymise != "nobody":
+        photo = photo.with_private_metadata()
     faces: tuple[RestoredFace, ...] = ()
     if found:
         photo, faces = _treat(photo, found, restorer, options, companions, clock)

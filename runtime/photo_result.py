@@ -20,6 +20,13 @@ ANONYMISED = "anonymised"
 
 # Why, beside what `faces.choose` names.
 IDENTITY, HIDDEN = "identity", "hidden"
+_SAID = {
+    (RESTORED, ""): "restored",
+    (WEAKENED, IDENTITY): "restored more weakly to stay the same person",
+    (WEAKENED, HIDDEN): "restored more weakly because much of it is covered",
+    (KEPT, IDENTITY): "left alone to stay the same person",
+    (KEPT, HIDDEN): "left alone because too much of it is covered",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,6 +98,12 @@ class PhotoResult:
     faces: tuple[RestoredFace, ...]
     seconds: dict[str, float] = field(default_factory=dict)
 
-    def count(self, *statuses: str) -> int:
-        """How many faces have one of these statuses."""
-        return sum(face.status in statuses for face in self.faces)
+    def describe(self) -> str:
+        """What became of the faces, as part of a sentence."""
+        groups: dict[str, int] = {}
+        for face in self.faces:
+            said = _SAID.get((face.status, face.reason), f"left alone ({face.reason})")
+            said = ANONYMISED if face.status == ANONYMISED else said
+            groups[said] = groups.get(said, 0) + 1
+        told = ", ".join(f"{count} face{'s' if count > 1 else ''} {said}" for said, count in groups.items())
+        return told or "no face found"

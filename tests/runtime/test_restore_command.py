@@ -77,7 +77,7 @@ def test_a_portrait_is_restored_and_said_so(
     assert not change[300:].any()
     told = json.loads(record.read_text(encoding="utf-8"))
     assert told["model"] == {"name": "brighter", "engine": "numpy", "device": "cpu", "sha256": "0123"}
-    assert told["strength"] == 0.5
+    assert told["options"]["strength"] == 0.5
     assert len(told["faces"]) == 1
 
 
@@ -119,10 +119,14 @@ def test_bad_input_is_one_line_and_nothing_is_lost(
         (("-o", "portrait.jpg"), "another output"),
         (("-o", "./sub/../portrait.jpg"), "another output"),
         (("-o", "out.png", "--json", "out.png"), "another output"),
-        (("-o", "out.png", "--strength", "2"), "--strength"),
-        (("-o", "out.png", "--strength", "nan"), "--strength"),
+        (("-o", "out.png", "--strength", "2"), "strength"),
+        (("-o", "out.png", "--strength", "nan"), "strength"),
         (("-o", "out.png", "--threads", "0"), "--threads"),
         (("-o", "sub"), "suffix"),
+        (("-o", "out.png", "--reference", "out.png"), "another output"),
+        (("-o", "out.png", "--choose", "reference"), "reference"),
+        (("-o", "out.png", "--upscaler", "x.pth"), "upscale"),
+        (("-o", "out.png", "--guard", "7"), "guard"),
         (("-o", "sub.png"), "folder"),
     ],
 )
@@ -192,6 +196,32 @@ def test_what_is_no_restorer_is_one_line(
     assert cli.main(["restore", str(portrait), "-o", str(tmp_path / "out.png"), "--model", name]) == 2
     assert model in only_line(capsys)
     assert not (tmp_path / "out.png").exists()
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--reference", "nobody.jpg"), ("--upscale", "2", "--upscaler", "nobody.pth"), ("--colouriser", "nobody.onnx")],
+)
+def test_a_companion_that_is_missing_is_one_line(
+    command: Command, portrait: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    assert command(portrait, "-o", tmp_path / "out.png", *words) == 2
+    assert "nobody" in only_line(capsys)
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_who_asks_for_anonymity_where_no_face_is_found_is_told_and_gets_no_metadata(
+    command: Command, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    exif = Image.Exif()
+    exif[315] = "Ann"
+    exif.get_ifd(0x8769)[0x927C] = b"a preview"
+    Image.new("RGB", (64, 48), (10, 200, 30)).save(tmp_path / "in.jpg", exif=exif)
+    assert command(tmp_path / "in.jpg", "-o", tmp_path / "out.jpg", "--anonymise", "all") == 0
+    assert "NOBODY" in capsys.readouterr().out
+    written = (tmp_path / "out.jpg").read_bytes()
+    assert b"Ann" in written
+    assert b"a preview" not in written
 
 
 def test_the_shipped_default_restores_without_pytorch(portrait: Path, tmp_path: Path) -> None:
