@@ -30,8 +30,7 @@ from ..distill.faces import load_crops, read_crops
 from ..distill.recipe import Recipe, read_recipe
 from ..distill.trainer import Progress, Speed, Trainer
 from ..runtime.atomic import replacing_file
-from ..runtime.cli import run_module
-from ..runtime.errors import InputError
+from ..runtime.cli import positive, run_module
 
 _MIB = 2**20
 # The first steps fill caches and, where asked for, compile.
@@ -188,16 +187,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help="a shipped recipe's name or a .toml file")
     parser.add_argument("--crops", type=Path, required=True, help="folder of aligned crops with crops.csv")
     parser.add_argument("--variants", nargs="+", choices=list(VARIANTS), default=["plain"], metavar="NAME")
-    parser.add_argument("--steps", type=int, default=10, help="timed steps a variant (default: 10)")
+    parser.add_argument("--steps", type=positive, default=10, help="timed steps a variant (default: 10)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda (default: cpu)")
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
+    parser.add_argument("--threads", type=positive, help="CPU threads (default: torch's choice)")
     parser.add_argument("--output", "-o", type=Path, help="JSON file to write")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Measure each variant and print the table."""
-    if arguments.steps < 1:
-        raise InputError("at least one step", str(arguments.steps))
     recipe, rows = read_recipe(arguments.recipe), list[Throughput]()
     for name in arguments.variants:
         rows.append(

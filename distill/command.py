@@ -28,6 +28,8 @@ from lightning_fabric import Fabric
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from ..runtime.backends.pytorch import find_device
+from ..runtime.cli import positive
 from . import trainer
 from .faces import Crop, load_crops, read_crops
 from .recipe import read_recipe, shipped_recipes
@@ -55,11 +57,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="channels-last feature maps: for GPUs, and the student on CPUs",
     )
     parser.add_argument(
-        "--sheet-every", type=int, default=0, metavar="N", help="steps between sheets of samples (default: none)"
+        "--sheet-every", type=positive, metavar="N", help="steps between sheets of samples (default: none)"
     )
-    parser.add_argument("--threads", type=int, help="CPU threads (default: torch's choice)")
-    parser.add_argument("--save-every", type=int, default=250, help="steps between states on disk (default: 250)")
-    parser.add_argument("--until", type=int, help="stop after this step; the same command later goes on")
+    parser.add_argument("--threads", type=positive, help="CPU threads (default: torch's choice)")
+    parser.add_argument("--save-every", type=positive, default=250, help="steps between states on disk (default: 250)")
+    parser.add_argument("--until", type=positive, help="stop after this step; the same command later goes on")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -89,7 +91,11 @@ def open_fabric(device: str, precision: str) -> Fabric:
     Args:
         device: `cpu`, `cuda`, `mps` or `auto`.
         precision: `32-true` or `bf16-mixed`.
+
+    Raises:
+        BackendError: PyTorch lacks the device.
     """
+    find_device(device)
     here = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     nodes = int(os.environ.get("WORLD_SIZE", "1")) // here
     fabric = Fabric(accelerator=device, devices=here, num_nodes=nodes, precision=typing.cast("Any", precision))
@@ -99,8 +105,8 @@ def open_fabric(device: str, precision: str) -> Fabric:
 
 def _with_sheets(show: Report, loop: trainer.Trainer, arguments: argparse.Namespace) -> Report:
     """Add a sheet of samples every so many steps, of validation faces from all over the table."""
-    every: int = arguments.sheet_every
-    if not every or loop.fabric.global_rank > 0:
+    every: int | None = arguments.sheet_every
+    if every is None or loop.fabric.global_rank > 0:
         return show
     crops = read_crops(arguments.crops, "validation")
     chosen = [crops[index * len(crops) // _SHEET_FACES] for index in range(min(_SHEET_FACES, len(crops)))]

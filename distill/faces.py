@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.atomic import replacing_file, replacing_folder
-from ..runtime.cli import run_module
+from ..runtime.cli import positive, run_module
 from ..runtime.errors import ImageError, InputError
 from ..runtime.faces.align import FFHQ, align_face, estimate_similarity, scale_of
 from ..runtime.images import read_photo, to_uint8
@@ -169,7 +169,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("--photos", type=Path, required=True, help="folder with photographs and manifest.csv")
     parser.add_argument("--output", type=Path, required=True, help="folder of crops to write")
-    parser.add_argument("--size", type=int, default=256, help="side of the crops (default: 256)")
+    parser.add_argument("--size", type=positive, default=256, help="side of the crops (default: 256)")
     parser.add_argument("--least-px", type=float, default=220, help="smallest native side to keep (default: 220)")
     parser.add_argument(
         "--validate",

@@ -22,7 +22,7 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 
-from ..runtime.atomic import replacing_file
+from ..runtime.atomic import make_folder, replacing_file
 from ..runtime.errors import CheckpointError, RecipeError
 from ..runtime.models.checkpoint import save_checkpoint
 from .ahead import Ahead
@@ -92,6 +92,7 @@ class Trainer:
     Raises:
         RecipeError: the folder holds the state of another recipe.
         CheckpointError: the folder's state is damaged.
+        OutputError: the folder cannot be made.
     """
 
     def __init__(
@@ -104,7 +105,7 @@ class Trainer:
         speed: Speed = Speed(),
     ) -> None:
         self.recipe, self.folder, self.fabric, self.provenance = recipe, folder, fabric, provenance
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder)
         self.task = RestorationTask(recipe, faces.to(fabric.device))
         model = build_model(recipe)
         self.averaged = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)

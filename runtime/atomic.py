@@ -73,10 +73,22 @@ def replacing_folder(path: Path) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder and those above it, where they are missing.
+
+    Raises:
+        OutputError: it cannot be made, or a file has its name.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"a writable folder {path}", error.strerror or str(error), "choose another") from error
+
+
 def _make(path: Path, *, folder: bool) -> Path:
     prefix = f".{path.stem}."
+    make_folder(path.parent)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         if folder:
             return Path(tempfile.mkdtemp(prefix=prefix, dir=path.parent))
         handle, name = tempfile.mkstemp(prefix=prefix, suffix=path.suffix, dir=path.parent)

@@ -70,6 +70,17 @@ def run_module(prog: str) -> int:
     return run_command(cast("Command", sys.modules["__main__"]), prog, sys.argv[1:])
 
 
+def positive(text: str) -> int:
+    """Read a whole number of at least 1: the `type` of arguments that count something.
+
+    Raises:
+        argparse.ArgumentTypeError: anything else.
+    """
+    if not (text.isascii() and text.isdigit() and int(text) > 0):
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, got '{text}'")
+    return int(text)
+
+
 def _run_entry_point(point: EntryPoint, argv: Sequence[str]) -> int:
     try:
         command = cast("Command", point.load())

@@ -68,3 +68,10 @@ def test_a_missing_package_names_the_extra(monkeypatch: pytest.MonkeyPatch, caps
 def test_errors_survive_a_process_boundary() -> None:
     error = pickle.loads(pickle.dumps(ImageError("an image", "a poem", "stop")))  # noqa: S301 - our own bytes
     assert (str(error), error.fix) == ("expected an image, got a poem; stop", "stop")
+
+
+@pytest.mark.parametrize("text", ["0", "-3", "1.5", "many", "", "²"])
+def test_a_count_is_a_whole_number_above_zero(text: str) -> None:
+    assert cli.positive("12") == 12
+    with pytest.raises(argparse.ArgumentTypeError, match="at least 1"):
+        cli.positive(text)
