@@ -1,0 +1,161 @@
+"""`pocketface restore` for folders, patterns and several files: arguments, identity, exit code."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from ..encode import format_for
+from ..errors import InputError
+from ..faces.detect import DEFAULT as DEFAULT_DETECTOR
+from ..manifest import hash_artefact
+from ..options import PhotoOptions
+from ..weights import find_checkpoint
+from .journal import Journal, count_statuses, identity_hash, still_done, still_lost
+from .listing import list_inputs, refuse_collisions
+from .local import Places, run_local
+from .progress import Progress, told
+from .record import LOST, Entry, FileRecord, settled
+from .work import Restoration
+
+ENGINES = ("local", "ray")
+SOME_FAILED = 1
+_TIMEOUT = 300.0
+
+
+def is_batch(inputs: Sequence[str | Path]) -> bool:
+    """Whether what the user named is more than one photograph: several names, a folder, or a pattern."""
+    names = [str(name) for name in inputs]
+    if len(names) != 1:
+        return True
+    return os.path.isdir(names[0]) or (glob.has_magic(names[0]) and not os.path.lexists(names[0]))  # noqa: PTH112
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what only a batch needs; inputs, output, model and looks are the single photograph's."""
+    group = parser.add_argument_group("folders, patterns and several files", "the output is then a folder")
+    group.add_argument("--workers", type=int, help="processes, one engine thread each (default: one a CPU core)")
+    group.add_argument("--timeout", type=float, default=_TIMEOUT, metavar="S", help="a photograph (default: 300)")
+    group.add_argument("--suffix", default="", help="of every output, for example .png (default: each input's own)")
+    group.add_argument("--retry", action="store_true", help="try again what failed in an earlier run")
+    group.add_argument("--start-over", action="store_true", help="forget earlier runs and write over their outputs")
+    group.add_argument("--engine", choices=ENGINES, default="local", help="local processes (default) or a Ray cluster")
+    group.add_argument("--quiet", action="store_true", help="name failures only")
+
+
+def run_batch(arguments: argparse.Namespace, inputs: Sequence[str | Path], options: PhotoOptions) -> int:
+    """Restore many photographs; the exit code is 0 where all went well and 1 where some failed.
+
+    Args:
+        arguments: with `output`, `model`, `detector`, `device`, `threads` and those of `add_arguments`.
+        inputs: folders, patterns, files.
+        options: what to do with each photograph.
+
+    Raises:
+        PocketFaceError: nothing to do, a place that cannot be written to, or a model that cannot be opened.
+    """
+    _check(arguments)
+    identity = _identify(arguments, options)
+    restoration = Restoration(
+        arguments.model, arguments.detector, arguments.device, arguments.threads or 1, options, identity_hash(identity)
+    )
+    output: Path = arguments.output
+    root, entries = list_inputs([str(one) for one in inputs], output, arguments.suffix)
+    with Journal(output, identity, start_over=arguments.start_over) as journal:
+        refuse_collisions(entries, fold_case=_folds_case(journal.private))
+        places = Places(root, output, journal.private / "work" / f"{os.getpid()}", journal.private / "logs")
+        todo = _todo(entries, journal, output, retry=arguments.retry)
+        progress = Progress(len(todo), len(entries) - len(todo), quiet=arguments.quiet)
+        for record in _run(todo, places, restoration, arguments):
+            journal.add(record)
+            progress.add(record)
+        progress.close()
+        statuses = count_statuses(journal.known[entry.name] for entry in entries)
+        journal.summarise(progress.summary(statuses))
+    earlier = f"; {len(entries) - len(todo)} settled before" if len(todo) < len(entries) else ""
+    sys.stdout.write(f"{output}: {told(statuses)}{earlier}\n")
+    return SOME_FAILED if any(statuses.get(status) for status in LOST) else 0
+
+
+def _run(
+    todo: Sequence[Entry], places: Places, restoration: Restoration, arguments: argparse.Namespace
+) -> Iterator[FileRecord]:
+    yield from (settled(entry) for entry in todo if entry.status)
+    work = [entry for entry in todo if not entry.status]
+    workers = arguments.workers or _default_workers(arguments.device)
+    if not work:
+        return
+    if arguments.engine == "ray":
+        from .cluster import run_ray
+
+        yield from run_ray(work, places, restoration, workers=workers, timeout=arguments.timeout)
+        return
+    yield from run_local(work, places, restoration, workers=workers, timeout=arguments.timeout)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse before any work what cannot end well."""
+    if arguments.workers is not None and arguments.workers < 1:
+        raise InputError("--workers of at least 1", str(arguments.workers))
+    if not arguments.timeout > 0:
+        raise InputError("a --timeout above 0 s", f"{arguments.timeout:g}")
+    if arguments.suffix:
+        format_for(arguments.suffix)
+    if arguments.output.exists() and not arguments.output.is_dir():
+        raise InputError("an output folder for several photographs", f"the file {arguments.output}", "name a folder")
+    if getattr(arguments, "json", None) is not None:
+        raise InputError("--json for one photograph", "several", "leave it out: the output folder holds all records")
+
+
+def _identify(arguments: argparse.Namespace, options: PhotoOptions) -> dict[str, Any]:
+    """Everything that decides the outputs; files count by their content."""
+    model = find_checkpoint(arguments.model)
+    if not model.exists():
+        raise InputError("a model's file", f"nothing at {model}")
+    named = [options.reference, options.upscaler, options.colouriser]
+    if arguments.detector != DEFAULT_DETECTOR:
+        named.append(Path(arguments.detector))
+    for path in named:
+        if path is not None and not path.is_file():
+            raise InputError("a file", f"nothing at {path}")
+    return {
+        "pocketface": version("pocketface"),
+        "model": hash_artefact(model),
+        "detector": str(arguments.detector),
+        "device": arguments.device,
+        "suffix": arguments.suffix,
+        "files": [hash_artefact(path) for path in named if path is not None],
+        "options": options.to_json(),
+    }
+
+
+def _todo(entries: Sequence[Entry], journal: Journal, output: Path, *, retry: bool) -> list[Entry]:
+    """What an earlier run has not settled, or what has changed since."""
+
+    def needed(entry: Entry) -> bool:
+        known = journal.known.get(entry.name)
+        if entry.status:
+            return known is None or known.status != entry.status
+        if still_lost(entry, known):
+            return retry
+        return not still_done(entry, known, output)
+
+    return [entry for entry in entries if needed(entry)]
+
+
+def _folds_case(folder: Path) -> bool:
+    """Whether the disk takes names that differ in case for one."""
+    return folder.with_name(folder.name.upper()).exists()
+
+
+def _default_workers(device: str) -> int:
+    if device not in ("auto", "cpu"):  # they would share one GPU's memory
+        return 1
+    cores = getattr(os, "sched_getaffinity", None)
+    return len(cores(0)) if cores else os.cpu_count() or 1
