@@ -27,8 +27,8 @@ from .effort import faces_by_step
 from .readme import read_report
 
 LOG, AVERAGED = "log.jsonl", "averaged.safetensors"
-# A line this wide on the page shows no more; a mean over a stretch shows the trend under the noise of single batches.
-_STRETCHES = 150
+# Single batches differ more than a run learns in hundreds of steps: means over stretches show the trend.
+_STRETCHES = 40
 _TERA = 1e12
 
 
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise InputError("runs, or tables with --tables", "both" if arguments.runs else "neither")
     if arguments.runs:
         series = [loss_of(folder, arguments.term) for folder in arguments.runs]
-        drawn = line_chart("Loss while training", "faces seen", arguments.term, series)
+        drawn = line_chart("Loss while training", "faces seen", _axis_of(arguments.term), series)
     else:
         series = gains_of([read_report(path) for path in arguments.tables], arguments.levels)
         what = "forward passes over all faces seen, 10¹² multiply-accumulates"
@@ -102,8 +102,12 @@ def gains_of(reports: Iterable[Mapping[str, Any]], levels: Sequence[str] | None 
                 gain = score["gain_db"]
                 lines.setdefault(name, []).append((effort["macs"] / _TERA, gain["mean"], gain["error"] or 0.0))
     if not lines:
-        raise InputError("tables with checkpoints that tell their training", "none", "score .safetensors of distill")
+        raise InputError("tables of checkpoints that tell all their training", "none", "score .safetensors of distill")
     return [Series(name, sorted(points)) for name, points in lines.items()]
+
+
+def _axis_of(term: str) -> str:
+    return "loss" if term == "loss" else f"loss term: {term}"
 
 
 def _lines(path: Path) -> list[dict[str, Any]]:

@@ -20,7 +20,7 @@ Values = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Effort:
-    """What one process of a run did; a run that began with other weights counts from there.
+    """What one process of a run did.
 
     Args:
         faces: seen, repeats included.
@@ -32,7 +32,9 @@ class Effort:
 
 
 def effort_of(path: Path) -> Effort | None:
-    """The effort behind a checkpoint; None where its header does not tell, or it is no checkpoint of ours.
+    """The effort behind a checkpoint; None where its header does not tell all of it, or it is no checkpoint of ours.
+
+    A run that began with the weights of another one tells only its own part.
 
     Raises:
         CheckpointError: damaged.
@@ -40,6 +42,8 @@ def effort_of(path: Path) -> Effort | None:
     if path.suffix != ".safetensors":
         return None
     model, info = load_model(path)
+    if info.training.get("recipe", {}).get("model", {}).get("start"):
+        return None
     stretches = _stretches(info.training, info.training.get("steps", 0))
     faces = sum(stretch.steps * stretch.batch for stretch in stretches)
     macs = sum(stretch.steps * stretch.batch * count_macs(model, stretch.crop) for stretch in stretches)

@@ -36,7 +36,9 @@ def test_files_that_tell_nothing_are_left_out(student: Path, tmp_path: Path) -> 
     other.write_bytes(b"x")
     assert effort_of(other) is None
     trained = save_student(tmp_path / "trained.safetensors", training={"recipe": RECIPE, "steps": 1})
-    words = [f"untold={student}", f"told={trained}", f"onnx={other}"]
+    begun = RECIPE | {"model": {"start": "teacher.safetensors"}}
+    further = save_student(tmp_path / "further.safetensors", training={"recipe": begun, "steps": 1})
+    words = [f"untold={student}", f"told={trained}", f"onnx={other}", f"further={further}"]
     assert list(efforts_of(named_candidates(words, ()))) == ["told"]
 
 
