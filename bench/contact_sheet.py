@@ -12,7 +12,7 @@ from .report import Example
 
 _PAPER, _INK, _SOFT = (250, 248, 244), (29, 31, 35), (86, 91, 100)
 _GAP, _MARGIN = 6, 16
-_HEAD, _CAPTION, _LINE = 40, 20, 18
+_HEAD, _CAPTION, _LINE = 40, 26, 18
 _LARGE, _SMALL = 20, 14
 
 
