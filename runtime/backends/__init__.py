@@ -13,12 +13,14 @@ from ..weights import SHIPPED, find_checkpoint
 # Each names a module here that offers `open(path, *, device, threads) -> Restorer`; importing it may import its engine.
 ENGINES = {
     ".safetensors": "pytorch",
+    **dict.fromkeys((".pth", ".pt", ".ckpt"), "spandrel"),
     ".onnx": "onnx_runtime",
     ".tflite": "litert",
     ".mlpackage": "coreml" if sys.platform == "darwin" else "mil",
 }
 INSTALL = {
     "pytorch": "'pocketface[torch]'",
+    "spandrel": "'pocketface[teachers]'",
     "onnx_runtime": "onnxruntime",
     "litert": "ai-edge-litert",
     "coreml": "coremltools",
@@ -30,14 +32,15 @@ def open_restorer(path: str | Path, *, device: str = "auto", threads: int | None
     """Open a restorer by its file's suffix, whatever runs it.
 
     Args:
-        path: a `.safetensors`, `.onnx` or `.tflite` file, an `.mlpackage` folder, or the name of a shipped network.
+        path: a `.safetensors`, `.onnx` or `.tflite` file, an `.mlpackage` folder, another project's `.pth`, or the name
+            of a shipped network.
         device: `cpu`, `cuda`, `cuda:1`, `mps`, ...; `auto` is the best available for PyTorch and `cpu` for the others.
         threads: CPU threads of the engine; None leaves the engine's own choice.
 
     Raises:
         InputError: no such file, or a suffix that no engine here opens.
         BackendError: the engine is not installed, lacks the device, or refuses the file.
-        CheckpointError: a `.safetensors` file that is damaged or holds no restorer.
+        CheckpointError: a `.safetensors` or `.pth` file that is damaged or holds no restorer.
     """
     file = _locate(path)
     name = ENGINES[file.suffix]

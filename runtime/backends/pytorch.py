@@ -30,7 +30,7 @@ def open(path: Path, *, device: str = "auto", threads: int | None = None) -> Res
         BackendError: PyTorch lacks the device.
         CheckpointError: the file is damaged or holds no restorer.
     """
-    place = _device(device)
+    place = find_device(device)
     model, info = load_model(path)
     if info.architecture not in RESTORERS:
         raise CheckpointError("a checkpoint of a student or a teacher", f"a {info.architecture} in {path}")
@@ -47,17 +47,28 @@ class PytorchRestorer:
         name: for people.
         sha256: of the checkpoint; empty for a network that was never saved.
         device: where to run; None is the CPU.
+        size: the only S that the network takes; None takes every multiple.
+        layout: of feature maps in memory; None is channels-last on a CPU, which is 12 % faster for our networks there
+            (docs/experiments.md), and leaves GPUs to choose for themselves.
     """
 
-    def __init__(self, model: nn.Module, name: str, sha256: str = "", device: torch.device | None = None) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        name: str,
+        sha256: str = "",
+        device: torch.device | None = None,
+        size: int | None = None,
+        layout: torch.memory_format | None = None,
+    ) -> None:
         self._device = torch.device("cpu") if device is None else device
-        # Channels-last is 12 % faster for these networks on a CPU (docs/experiments.md); GPUs choose for themselves.
         on_cpu = self._device.type == "cpu"
-        self._layout = torch.channels_last if on_cpu else torch.contiguous_format
+        self._layout = layout or (torch.channels_last if on_cpu else torch.contiguous_format)
         self._model = model.eval().to(self._device)
         self._model.to(memory_format=self._layout)  # pyright: ignore[reportCallIssue] - missing from torch's stub
         multiple = int(getattr(model.config, "multiple", 1))
-        self._info = RestorerInfo(name, "pytorch", str(self._device), None, multiple, _NATIVE_SIZE, sha256)
+        native = _NATIVE_SIZE if size is None else size
+        self._info = RestorerInfo(name, "pytorch", str(self._device), size, multiple, native, sha256)
 
     @property
     def info(self) -> RestorerInfo:
@@ -75,7 +86,12 @@ class PytorchRestorer:
             return np.ascontiguousarray(self._model(given).float().cpu().numpy())
 
 
-def _device(name: str) -> torch.device:
+def find_device(name: str) -> torch.device:
+    """Return the device that a name means; `auto` takes CUDA before MPS before the CPU.
+
+    Raises:
+        BackendError: PyTorch lacks it.
+    """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:

@@ -147,9 +147,9 @@ def test_a_missing_file_is_named_whatever_its_suffix(tmp_path: Path, suffix: str
 
 
 def test_an_unknown_suffix_lists_the_known_ones(tmp_path: Path) -> None:
-    (tmp_path / "weights.pth").write_bytes(b"")
+    (tmp_path / "weights.h5").write_bytes(b"")
     with pytest.raises(InputError, match="student-base"):
-        open_restorer(tmp_path / "weights.pth")
+        open_restorer(tmp_path / "weights.h5")
 
 
 @pytest.mark.parametrize(("suffix", "engine"), [(".onnx", "onnxruntime"), (".safetensors", "torch")])
@@ -161,6 +161,26 @@ def test_a_missing_engine_says_what_to_install(
     monkeypatch.delitem(sys.modules, f"pocketface.runtime.backends.{ENGINES[suffix]}")
     with pytest.raises(BackendError, match="pip install"):
         open_restorer(tmp_path / f"any{suffix}")
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pt", ".ckpt"])
+def test_a_published_network_without_spandrel_says_what_to_install(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    torch.save({"params": {"weight": torch.zeros(1)}}, tmp_path / f"GFPGANv1.4{suffix}")
+    monkeypatch.setitem(sys.modules, "spandrel", None)
+    with pytest.raises(BackendError, match=r"pip install 'pocketface\[teachers\]'"):
+        open_restorer(tmp_path / f"GFPGANv1.4{suffix}", device="cpu")
+
+
+def test_a_torchvision_of_another_build_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "spandrel.py").write_text("raise RuntimeError('operator torchvision::nms does not exist')")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    monkeypatch.delitem(sys.modules, "spandrel", raising=False)
+    torch.save({"params": {"weight": torch.zeros(1)}}, tmp_path / "GFPGANv1.4.pth")
+    with pytest.raises(BackendError, match="torchvision"):
+        open_restorer(tmp_path / "GFPGANv1.4.pth", device="cpu")
 
 
 def test_outputs_are_clamped_but_nan_is_seen() -> None:
