@@ -16,6 +16,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,6 +37,9 @@ from .readme import markdown
 from .resized import at_size
 from .scoring import CLEAN
 from .verification import Separation, pair_probes, split_pairs, verify_identities
+
+if TYPE_CHECKING:
+    from ..runtime.models.judges import IdentityJudge
 
 _BATCH = 32
 _FAR = 1e-3
@@ -171,7 +175,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", "-o", type=Path, metavar="FILE.json", help="write the figures as JSON")
 
 
-def open_networks(arguments: argparse.Namespace) -> dict[str, Embed]:
+def open_networks(arguments: argparse.Namespace) -> dict[str, IdentityJudge]:
     """Label -> open network, of what `add_network_arguments` declared."""
     from ..runtime.models.judges import open_judge  # torch takes seconds; --help should not
 

@@ -17,7 +17,6 @@ from collections.abc import Callable
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import cast
 
 from ..export.progress import shown
 from ..runtime.cli import run_module
@@ -25,7 +24,7 @@ from ..runtime.errors import InputError
 from ..runtime.faces.detect import open_detector
 from .identity import add_network_arguments, open_networks
 from .identity_report import check_output, hash_network, name_networks, write_figures
-from .pair_accuracy import Embedder, PairFigures, batches_of, embed_pictures, score_pairs
+from .pair_accuracy import PairFigures, batches_of, embed_pictures, score_pairs
 from .pair_sets import PairSet, read_bin_set, read_cfp, read_lfw, read_list
 from .readme import markdown
 
@@ -63,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Print the table; write the figures where asked for."""
     check_output(arguments.output)
     sets = [open_set(word) for word in arguments.sets]
-    networks = cast("dict[str, Embedder]", open_networks(arguments))
+    networks = open_networks(arguments)
     detector = open_detector(arguments.detector)
     rows: list[tuple[str, str, PairFigures]] = []
     with shown(sum(batches_of(one) for one in sets)) as step:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -27,14 +26,6 @@ from .pickled import read_pickled
 
 DLIB_NAME = "dlib"
 _BATCH = 32
-
-
-class Judge(Protocol):
-    """Tells who is in a picture: FFHQ-aligned faces (N, 3, S, S) float32 in [0, 1] to unit embeddings (N, D), numpy."""
-
-    def __call__(self, faces: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Embed faces; the cosine of two embeddings says how alike the people are."""
-        ...
 
 
 class IdentityJudge:
