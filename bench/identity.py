@@ -171,7 +171,7 @@ def add_network_arguments(parser: argparse.ArgumentParser) -> None:
         "--network", nargs="+", default=["identity"], metavar="NAME",
         help="'identity' (shipped, default), 'dlib', or files: .safetensors, .ckpt, .pth, .onnx",
     )  # fmt: skip
-    parser.add_argument("--device", default="cpu", help="where networks run: cpu (default), cuda, mps")
+    parser.add_argument("--device", default="cpu", help="where networks run: cpu (default), cuda, mps, auto")
     parser.add_argument("--output", "-o", type=Path, metavar="FILE.json", help="write the figures as JSON")
 
 

@@ -36,7 +36,7 @@ _STRANGERS = {
     "features.0.weight": "VGG",
     "layer1.0.conv1.weight": "a ResNet of another kind",
 }
-_EXPORT = "export it to ONNX and judge with that"
+_EXPORT = "judge with another recogniser as an ONNX file"
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ..backends.pytorch import find_device
 from ..errors import BackendError, CheckpointError
 from ..faces.align import ARCFACE, FFHQ, SPHEREFACE, Template
 from ..weights import find_checkpoint
@@ -80,19 +81,20 @@ def open_judge(path: str | Path | None = None, device: str = "cpu") -> IdentityJ
         path: None or `identity` for the shipped MobileFaceNet; `dlib` for dlib's ResNet; a file: `.safetensors` for a
             checkpoint of ours, `.ckpt` in the format of `load_xiaoccer`, `.pt` or `.pth` for insightface's IResNet,
             `.onnx` for any recogniser (see `onnx_embedder` on how its input convention is stated).
-        device: torch's name of the device to run on.
+        device: `cpu`, `cuda`, `cuda:1`, `mps`; `auto` is the best that PyTorch has, and `cpu` for ONNX files.
 
     Raises:
         InputError: a side file of an ONNX file with an unknown key or an impossible value.
         CheckpointError: neither a name nor one of these suffixes, no such file, or one of another network.
-        BackendError: dlib's weights or ONNX Runtime are not installed, or the engine refuses the file.
+        BackendError: dlib's weights or ONNX Runtime are not installed, the engine refuses the file or lacks the device.
     """
     text = "identity" if path is None else str(path)
-    if text == DLIB_NAME:
-        return IdentityJudge(load_dlib_resnet().to(device), DLIB, device=device)
     file = find_checkpoint(text)
     if file.suffix == ".onnx":
         return _open_onnx(file, device)
+    device = str(find_device(device))
+    if text == DLIB_NAME:
+        return IdentityJudge(load_dlib_resnet().to(device), DLIB, device=device)
     if file.suffix == ".ckpt":
         return load_xiaoccer(file, device)
     if file.suffix in (".pt", ".pth"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
@@ -24,6 +25,7 @@ from ..faces.align import ARCFACE, SPHEREFACE
 _INSIGHTFACE = Statement(range=(-1.0, 1.0))
 _TEMPLATES = {(template.height, template.width): template for template in (ARCFACE, SPHEREFACE)}
 _BATCH = 32
+_FATAL_ONLY = 4
 
 
 class OnnxEmbedder:
@@ -70,10 +72,14 @@ class OnnxEmbedder:
         return F.normalize(torch.from_numpy(self._embed(values)[: len(crops)]))
 
     def _embed(self, values: NDArray[np.float32]) -> NDArray[np.float32]:
+        quiet = onnxruntime.RunOptions()
+        quiet.log_severity_level = _FATAL_ONLY  # what fails is said once, by the error below
         try:
-            found = np.asarray(self._session.run(self._outputs, {self._input: values})[0])
+            found = np.asarray(self._session.run(self._outputs, {self._input: values}, quiet)[0])
         except Exception as error:  # ONNX Runtime's errors share no base but Exception
-            raise BackendError(f"{self._path} to run", str(error), "export it again") from error
+            rows, columns = values.shape[2:]
+            expected = f"a recogniser that takes crops of {rows} x {columns}"
+            raise BackendError(expected, f"{self._path}: {str(error).splitlines()[0]}", "export it again") from error
         if found.ndim != 2 or len(found) != len(values) or found.shape[1] < 2:
             raise CheckpointError(f"embeddings ({len(values)}, D)", f"{found.shape} from {self._path}")
         if not np.isfinite(found).all():

@@ -15,7 +15,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from pocketface.export.golden import aligned_astronaut
-from pocketface.runtime.errors import CheckpointError
+from pocketface.runtime.errors import BackendError, CheckpointError
 from pocketface.runtime.faces.align import ARCFACE, FFHQ, SPHEREFACE, align_face, estimate_similarity
 from pocketface.runtime.faces.degrade import degrade_face
 from pocketface.runtime.models.checkpoint import save_checkpoint
@@ -139,6 +139,12 @@ def test_what_is_no_identity_network_is_named(name: str) -> None:
 def test_a_missing_file_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(CheckpointError, match="absent"):
         open_judge(tmp_path / name)
+
+
+@pytest.mark.parametrize("name", ["identity", "dlib"])
+def test_a_device_that_is_not_here_is_refused(name: str) -> None:
+    with pytest.raises(BackendError, match="cuda:99"):
+        open_judge(name, "cuda:99")
 
 
 class _Mean(nn.Module):

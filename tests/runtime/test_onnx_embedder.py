@@ -122,3 +122,19 @@ def test_embeddings_that_are_no_numbers_are_refused(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(onnxruntime.InferenceSession, "run", run)
     with pytest.raises(CheckpointError, match="NaN"):
         embedder(torch.zeros(1, 3, 112, 112))
+
+
+def test_a_network_that_stumbles_over_faces_is_refused_in_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    five = numpy_helper.from_array(np.zeros(5, np.float32), "five")
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, ("N", 3, "H", "W"))
+    found = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph([helper.make_node("Add", ["x", "five"], ["y"])], "widths", [given], [found], [five])
+    onnx.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "net.onnx"
+    )
+    with pytest.raises(BackendError, match=r"crops of 112 x 112, got .*net\.onnx") as caught:
+        OnnxEmbedder(tmp_path / "net.onnx")
+    assert "\n" not in str(caught.value)
+    assert capfd.readouterr().err == ""
