@@ -156,6 +156,14 @@ def _filling(face: Picture, other: Picture, kind: str, random: np.random.Generat
     return (own + random.normal(0, 12, 3)) * shade + random.normal(0, 5, (side, side, 1))
 
 
+def relight(face: Picture, random: np.random.Generator) -> Picture:
+    """Darken or brighten a face and tint it: most training faces are pale, and a dark complexion is no cover."""
+    gains = random.uniform(0.35, 1.1) * random.uniform(0.85, 1.15, 3)
+    curve = (np.linspace(0, 1, 256)[:, None] ** random.uniform(0.6, 1.7)) * gains
+    table = np.clip(np.rint(255 * curve), 0, 255).astype(np.uint8)
+    return np.stack([table[face[:, :, channel], channel] for channel in range(3)], axis=2)
+
+
 def make_samples(
     crops: Picture, kinds: Sequence[str], rounds: int, seed: int, network: IdentityNetwork
 ) -> tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]:
@@ -175,6 +183,8 @@ def make_samples(
     for number in range(rounds * len(crops)):
         random = np.random.default_rng([seed, number])
         face, mask = crops[number % len(crops)], np.zeros(crops.shape[1:3], np.uint8)
+        if kinds == FITTED and random.integers(2):
+            face = relight(face, random)
         if number % 4:
             other = crops[random.integers(len(crops))]
             for _ in range(random.integers(1, 3) if kinds == FITTED else 1):
@@ -225,6 +235,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     with replacing_file(arguments.output) as temporary:
         np.savez(temporary, **fitted)
     held_out = load_crops(arguments.data, read_crops(arguments.data, "validation"))
+    dark = np.stack([relight(face, np.random.default_rng([2, number])) for number, face in enumerate(held_out)])
+    bare = hidden_share(network.embed_and_map(to_faces([*held_out, *dark]))[1])
+    for name, found in (("bare faces", bare[: len(held_out)]), ("the same relit", bare[len(held_out) :])):
+        sys.stdout.write(f"{name}: {_said(found, np.zeros_like(found))}\n")
     for kind in (*FITTED, *HELD_OUT):
         maps, _, truth = make_samples(held_out, (kind,), 1, 1, network)
         sys.stdout.write(f"{kind}: {_said(hidden_share(maps), truth)}\n")

