@@ -5,7 +5,11 @@ BIN    := $(VENV)/bin
 # The pinned set is what the tests passed with; pyproject.toml says what is allowed.
 PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: demo test check clean
+# Other people's networks need torchvision, which must be of torch's own build: they get an environment of their own.
+TEACHERS     ?= .venv-teachers
+TEACHERS_PIP := $(TEACHERS)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-teachers.txt
+
+.PHONY: demo test check test-teachers clean
 
 # Restores an aged portrait with teacher and student, exports, verifies, and prints the path of the report.
 demo: $(VENV)/.all
@@ -23,6 +27,12 @@ check:
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/python -m pytest -q
 
+# The tests that `make test` skips: other people's networks, at full size where they have no other. About 7 GB, once.
+test-teachers: $(TEACHERS)/.teachers
+	@$(TEACHERS_PIP) --no-deps --force-reinstall .
+	$(TEACHERS)/bin/python -W ignore -c "import spandrel, spandrel_extra_arches"
+	$(TEACHERS)/bin/python -m pytest -q -m teachers tests/runtime/test_zoo.py tests/distill/test_public_teachers.py
+
 $(VENV)/.all: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) '.[all]'
@@ -33,5 +43,10 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 	$(PIP) '.[dev]'
 	@touch $@
 
+$(TEACHERS)/.teachers: pyproject.toml constraints-teachers.txt
+	$(PYTHON) -m venv $(TEACHERS)
+	$(TEACHERS_PIP) '.[teachers]' pytest
+	@touch $@
+
 clean:
-	rm -rf $(VENV) build *.egg-info demo .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(TEACHERS) build *.egg-info demo .pytest_cache .ruff_cache

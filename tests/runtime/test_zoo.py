@@ -19,15 +19,20 @@ from pocketface.runtime.backends.pytorch import PytorchRestorer
 from pocketface.runtime.errors import BackendError, CheckpointError, ContractError
 from pocketface.runtime.models.zoo import KINDS, PublicRestorer, load_public
 
-pytest.importorskip("spandrel", reason="spandrel is not installed: make test-teachers")
 pytestmark = pytest.mark.teachers
 
-from spandrel.architectures.Compact import Compact  # noqa: E402 - after the skip
-from spandrel.architectures.ESRGAN import ESRGAN  # noqa: E402
-from spandrel.architectures.GFPGAN import GFPGAN  # noqa: E402
-from spandrel.architectures.NAFNet import NAFNet  # noqa: E402
-from spandrel.architectures.RestoreFormer import RestoreFormer  # noqa: E402
-from spandrel_extra_arches.architectures.CodeFormer import CodeFormer  # noqa: E402
+
+def _architecture(module: str, name: str) -> Any:
+    """A class of spandrel's or its companion's; where they are not installed, all tests here are skipped."""
+    return getattr(pytest.importorskip(module, reason="spandrel is not installed: make test-teachers"), name)
+
+
+Compact = _architecture("spandrel.architectures.Compact", "Compact")
+ESRGAN = _architecture("spandrel.architectures.ESRGAN", "ESRGAN")
+GFPGAN = _architecture("spandrel.architectures.GFPGAN", "GFPGAN")
+NAFNet = _architecture("spandrel.architectures.NAFNet", "NAFNet")
+RestoreFormer = _architecture("spandrel.architectures.RestoreFormer", "RestoreFormer")
+CodeFormer = _architecture("spandrel_extra_arches.architectures.CodeFormer", "CodeFormer")
 
 # The same operations in the same order on the same machine; layouts and batches of one move the last bits.
 FLOAT32_NOISE = 2e-5
