@@ -11,12 +11,15 @@ import sys
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import fx
 
 from ..runtime.cli import run_module
 from ..runtime.errors import ExportError, InputError
-from ..runtime.images import read_photo, to_uint8
+from ..runtime.faces.degrade import degrade_face
+from ..runtime.images import read_photo, to_faces, to_uint8
 from ..runtime.models.checkpoint import load_model
+from ..runtime.restorer import Faces
 from .calibration import ActivationRanges, degrade_for_calibration, observe_ranges
 from .deploy_graph import build_deploy_graph
 
@@ -53,17 +56,35 @@ def ranges_for(graph: fx.GraphModule, checkpoint: Path, crops: Path | None) -> A
     return ranges
 
 
+def severe_faces(folder: Path, count: int) -> Faces:
+    """Faces of a folder, evenly spread over it, degraded severely: where rounding shows first.
+
+    Raises:
+        InputError: the folder holds no images.
+        ImageError: one of them cannot be read.
+        ExportError: crops of several sizes.
+    """
+    _, crops = _chosen(folder, count)
+    degraded = [degrade_face(crop, "severe", seed) for seed, crop in enumerate(crops)]
+    if len({face.shape for face in degraded}) != 1:
+        raise ExportError("aligned faces of one size", "several", "align them to one size")
+    return to_faces(degraded)
+
+
 def _measure(graph: fx.GraphModule, folder: Path) -> ActivationRanges:
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _IMAGES) if folder.is_dir() else []
-    if not files:
-        raise InputError("a folder of aligned faces", f"no images in {folder}")
-    # Evenly spread over the folder, so that one person's series at its start does not decide.
-    chosen = [files[round(place)] for place in np.linspace(0, len(files) - 1, min(_ENOUGH, len(files)))]
-    faces = degrade_for_calibration([to_uint8(read_photo(path).rgb) for path in chosen])
-    provenance = (
-        f"{len(chosen)} of {len(files)} aligned faces of {folder.name}, degraded mild, medium and severe in turn"
-    )
+    files, crops = _chosen(folder, _ENOUGH)
+    faces = degrade_for_calibration(crops)
+    provenance = f"{len(crops)} of {files} aligned faces of {folder.name}, degraded mild, medium and severe in turn"
     return observe_ranges(graph, faces, provenance)
+
+
+def _chosen(folder: Path, count: int) -> tuple[int, list[NDArray[np.uint8]]]:
+    """How many images a folder holds, and some of them, so spread that no one person's series decides."""
+    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _IMAGES) if folder.is_dir() else []
+    if not files or count < 1:
+        raise InputError("a folder of aligned faces", f"no images in {folder}" if not files else f"{count} of them")
+    chosen = [files[round(place)] for place in np.linspace(0, len(files) - 1, min(count, len(files)))]
+    return len(files), [to_uint8(read_photo(path).rgb) for path in chosen]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import operator
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
@@ -96,6 +97,42 @@ def weights_sha256(graph_module: fx.GraphModule) -> str:
 def module_of(graph_module: fx.GraphModule, node: fx.Node) -> nn.Module | None:
     """The module that a node calls, or None where it calls a function or a method."""
     return graph_module.get_submodule(str(node.target)) if node.op == "call_module" else None
+
+
+def find_nodes(graph_module: fx.GraphModule, names: Collection[str]) -> list[fx.Node]:
+    """The nodes of these names.
+
+    Raises:
+        ExportError: a name that no computing node has.
+    """
+    known = {node.name: node for node in graph_module.graph.nodes if node.op in ("call_module", "call_function")}
+    unknown = sorted(set(names) - set(known))
+    if unknown:
+        raise ExportError("names of nodes", ", ".join(unknown), "python -m pocketface.export.audit lists them")
+    return [known[name] for name in names]
+
+
+def tail_of(graph_module: fx.GraphModule) -> tuple[str, ...]:
+    """The last addition and clamp of a deploy graph: float in 8-bit files, so that the result has more than 8 bits."""
+    (output,) = graph_module.graph.find_nodes(op="output")
+    clamped = output.args[0]
+    return clamped.all_input_nodes[0].name, clamped.name
+
+
+def float_ends_of(graph_module: fx.GraphModule) -> tuple[str, ...]:
+    """The nodes that 8-bit files compute in float: the tail, and the head, all before the image shrinks again.
+
+    Measured (docs/export.md): of all layers the first block's activations lose the most by 8 bits, the last addition
+    comes next, and both together cost 14 KB and no speed. Both lie at an end, so that no accelerator's part is split.
+    """
+    head: list[str] = []
+    for node in graph_module.graph.nodes:
+        module = module_of(graph_module, node)
+        if isinstance(module, nn.Conv2d) and head and max(module.stride) > 1:
+            return (*head, *tail_of(graph_module))
+        if node.op in ("call_module", "call_function"):
+            head.append(node.name)
+    return tail_of(graph_module)  # a network that never shrinks its image has no head to speak of
 
 
 def convolution_weights(

@@ -34,6 +34,8 @@ _VERSIONS = {
     "RESIZE_BILINEAR": (3, 3),  # 3 is the first with half-pixel centres
     "SOFTMAX": (1, 2),
 }
+# 8-bit weights under float activations, one scale a channel.
+_HYBRID_VERSIONS = {"CONV_2D": 5, "DEPTHWISE_CONV_2D": 6}
 # One scale on both sides: the kernels move or mix levels as they are.
 _KEEPS_SCALE = (nn.Upsample, nn.PixelShuffle, nn.MaxPool2d)
 
@@ -59,9 +61,12 @@ class Lowering:
         graph: the network.
         builder: what it is written to.
         shapes: of every node's output.
-        precision: `fp32`, `fp16` (stored so, computed in float32) or `int8`.
+        precision: `fp32`, `fp16` (stored so, computed in float32), `dynamic8` (weights alone are levels) or `int8`.
         scales: of every node's output for int8; empty otherwise.
+        kept: nodes of an int8 file that compute in float nevertheless.
         tensors: of the nodes already written; a node fused into another shares its tensor.
+        raw: nodes whose tensor is the file's own input of another type, converted where it is read.
+        converted: of nodes read in the other arithmetic than their own: as levels, or as float.
         fused: activations already computed by the operator before them.
         flattened: (C, H, W) of the image that a node's vector was made from.
     """
@@ -71,21 +76,38 @@ class Lowering:
     shapes: Mapping[fx.Node, Shape]
     precision: str
     scales: Mapping[fx.Node, Quantization]
+    kept: frozenset[fx.Node] = frozenset()
     tensors: dict[fx.Node, int] = field(default_factory=dict)
+    raw: set[fx.Node] = field(default_factory=set)
+    converted: dict[tuple[fx.Node, bool], int] = field(default_factory=dict)
     fused: set[fx.Node] = field(default_factory=set)
     flattened: dict[fx.Node, tuple[int, int, int]] = field(default_factory=dict)
 
-    @property
-    def is_int8(self) -> bool:
-        """Whether activations are levels."""
-        return self.precision == "int8"
+    def in_levels(self, node: fx.Node) -> bool:
+        """Whether a node computes in 8 bits; what is given to the file does not compute."""
+        return self.precision == "int8" and node.op != "placeholder" and node not in self.kept
 
-    def add_output(self, node: fx.Node, suffix: str = "", shape: Shape | None = None) -> int:
-        """Add the tensor that a node computes (or, with a suffix, one on the way to it)."""
+    def add_output(
+        self, node: fx.Node, suffix: str = "", shape: Shape | None = None, *, levels: bool | None = None
+    ) -> int:
+        """Add the tensor that a node computes (or, with a suffix, one on the way to it or from it)."""
         shape = shape or self.shapes[node]
-        dtype = np.int8 if self.is_int8 else np.float32
+        levels = self.in_levels(node) if levels is None else levels
         signature = shape.signature if -1 in shape.signature else None
-        return self.builder.tensor(node.name + suffix, shape.sizes, dtype, self.scales.get(node), signature)
+        scale = self.scales.get(node) if levels else None
+        return self.builder.tensor(node.name + suffix, shape.sizes, np.int8 if levels else np.float32, scale, signature)
+
+    def read(self, source: fx.Node, reader: fx.Node) -> int:
+        """The tensor of a node in the arithmetic of the node that reads it, converted once where the two differ."""
+        levels = self.in_levels(reader)
+        if source not in self.raw and self.in_levels(source) == levels:
+            return self.tensors[source]
+        if (source, levels) not in self.converted:
+            made = self.add_output(source, "_int8" if levels else "_float32", levels=levels)
+            version = 1 if levels or source in self.raw else 2
+            self.builder.operator("QUANTIZE" if levels else "DEQUANTIZE", version, [self.tensors[source]], [made])
+            self.converted[source, levels] = made
+        return self.converted[source, levels]
 
     def add_weights(self, name: str, values: NDArray[np.float32]) -> int:
         """Add float weights, for fp16 in half precision with the operator that widens them."""
@@ -103,21 +125,24 @@ class Lowering:
     def compute(self, node: fx.Node, name: str, inputs: Sequence[int], options: Any | None = None) -> None:
         """Append the operator that computes a node."""
         output = self.add_output(node)
-        self.append(name, inputs, output, options)
+        self.append(node, name, inputs, output, options)
         self.tensors[node] = output
 
-    def append(self, name: str, inputs: Sequence[int], output: int, options: Any | None = None) -> None:
-        """Append an operator that writes to a tensor."""
-        self.builder.operator(name, _VERSIONS[name][self.is_int8], inputs, [output], options)
+    def append(self, node: fx.Node, name: str, inputs: Sequence[int], output: int, options: Any | None = None) -> None:
+        """Append an operator that writes to a tensor, on behalf of a node."""
+        version = _VERSIONS[name][self.in_levels(node)]
+        if self.precision == "dynamic8":
+            version = _HYBRID_VERSIONS.get(name, version)
+        self.builder.operator(name, version, inputs, [output], options)
 
     def input_of(self, node: fx.Node) -> int:
         """The tensor of a node's first input."""
-        return self.tensors[node.all_input_nodes[0]]
+        return self.read(node.all_input_nodes[0], node)
 
     def fuse_activation(self, node: fx.Node) -> int:
         """Take over the ReLU that alone reads a node, where there is one, and return TFLite's number for it."""
         user = activation_after(self.graph, node)
-        if user is None or (self.is_int8 and is_unit_clamp(user)):
+        if user is None or (self.in_levels(node) and is_unit_clamp(user)) or (node in self.kept) != (user in self.kept):
             return schema.ActivationFunctionType.NONE
         self.fused.add(user)
         return schema.ActivationFunctionType.RELU

@@ -30,8 +30,9 @@ def lower(state: Lowering, node: fx.Node) -> None:
     """
     module = module_of(state.graph, node)
     write = _FUNCTIONS.get(node.target) if module is None else _MODULES.get(type(module))
-    if write is None or (state.is_int8 and write not in _INT8):
-        known = sorted(kind.__name__ for kind, write in _MODULES.items() if not state.is_int8 or write in _INT8)
+    levels = state.in_levels(node)
+    if write is None or (levels and write not in _INT8):
+        known = sorted(kind.__name__ for kind, write in _MODULES.items() if not levels or write in _INT8)
         raise state.refuse(node, f"one of {', '.join(known)}, addition, clamp to [0, 1] for TFLite {state.precision}")
     write(state, node, module)
 
@@ -58,7 +59,11 @@ def _add_layer(
 ) -> tuple[int, int]:
     """Add a layer's weights and bias as constants, in the precision asked for."""
     name = str(node.target)
-    if not state.is_int8:  # biases are few: they stay float32 in fp16 files
+    if state.precision == "dynamic8":
+        layer = quantise_layer(weights, np.zeros_like(bias), axis, 1.0)
+        levels = state.builder.constant(f"{name}.weight", layer.weights, layer.weight_quantization)
+        return levels, state.builder.constant(f"{name}.bias", bias)
+    if not state.in_levels(node):  # biases are few: they stay float32 in fp16 files
         return state.add_weights(f"{name}.weight", weights), state.builder.constant(f"{name}.bias", bias)
     input_scale = float(state.scales[node.all_input_nodes[0]].scales[0])
     layer = quantise_layer(weights, bias, axis, input_scale)
@@ -86,8 +91,9 @@ def _pad(state: Lowering, node: fx.Node, module: nn.Conv2d) -> tuple[int, int]:
     amounts = np.array([[0, 0], [rows, rows], [columns, columns], [0, 0]], np.int32)
     margins = state.builder.constant(f"{node.name}.padding", amounts)
     source = node.all_input_nodes[0]
-    padded = state.add_output(source, f"_padded_for_{node.name}", _padded(state.shapes[source], rows, columns))
-    state.append("PAD", [given, margins], padded, schema.PadOptionsT())
+    shape = _padded(state.shapes[source], rows, columns)
+    padded = state.add_output(source, f"_padded_for_{node.name}", shape, levels=state.in_levels(node))
+    state.append(node, "PAD", [given, margins], padded, schema.PadOptionsT())
     return padded, _VALID
 
 
@@ -122,15 +128,15 @@ def _clamp(state: Lowering, node: fx.Node, _: None) -> None:
     if not is_unit_clamp(node):
         raise state.refuse(node, "a clamp to [0, 1]")
     given = node.all_input_nodes[0]
-    if state.is_int8:  # the scale chosen for both ends where the clamp does
+    if state.in_levels(node):  # the scale chosen for both ends where the clamp does
         if not state.scales[given].equals(state.scales[node]):
             raise state.refuse(node, "a clamp that alone reads a convolution, addition or activation")
         state.tensors[node] = state.tensors[given]
         return
-    lowest = state.tensors[given]
+    lowest = state.read(given, node)
     if node not in state.fused:
         lowest = state.add_output(node, "_above_zero")
-        state.append("RELU", [state.tensors[given]], lowest)
+        state.append(node, "RELU", [state.read(given, node)], lowest)
     one = state.builder.constant(f"{node.name}.high", np.ones(1, np.float32))
     state.compute(node, "MINIMUM", [lowest, one], schema.MaximumMinimumOptionsT())
 
@@ -142,7 +148,7 @@ def _addition(state: Lowering, node: fx.Node, _: None) -> None:
         raise state.refuse(node, "an addition of two tensors of one shape")
     options = schema.AddOptionsT()
     options.fusedActivationFunction = state.fuse_activation(node)
-    state.compute(node, "ADD", [state.tensors[operand] for operand in operands], options)
+    state.compute(node, "ADD", [state.read(operand, node) for operand in operands], options)
 
 
 def _upsample(state: Lowering, node: fx.Node, module: nn.Upsample) -> None:
@@ -219,7 +225,7 @@ def _linear(state: Lowering, node: fx.Node, module: nn.Linear) -> None:
     options = schema.FullyConnectedOptionsT()
     options.fusedActivationFunction = state.fuse_activation(node)
     layer = _add_layer(state, node, np.ascontiguousarray(weights), bias, 0)
-    state.compute(node, "FULLY_CONNECTED", [state.tensors[source], *layer], options)
+    state.compute(node, "FULLY_CONNECTED", [state.read(source, node), *layer], options)
 
 
 def _softmax(state: Lowering, node: fx.Node, module: nn.Softmax) -> None:

@@ -8,7 +8,7 @@ node and weights read back from the file could only be matched by counting.
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,16 @@ from torch import fx, nn
 
 from ..runtime.atomic import replacing_file
 from ..runtime.errors import ExportError
-from .deploy_graph import IMAGE, RESTORED, convolution_weights, describe, module_of, shuffle_after
+from .deploy_graph import (
+    IMAGE,
+    RESTORED,
+    convolution_weights,
+    describe,
+    find_nodes,
+    float_ends_of,
+    module_of,
+    shuffle_after,
+)
 from .onnx_int8 import quantise
 
 if TYPE_CHECKING:
@@ -41,6 +50,7 @@ def write_onnx(
     *,
     ranges: ActivationRanges | None = None,
     facts: Mapping[str, str] | None = None,
+    keep_float: Collection[str] | None = None,
 ) -> None:
     """Write an ONNX file with input `image` and output `restored`, (N, 3, S, S) float32 RGB in [0, 1], N open.
 
@@ -51,6 +61,7 @@ def write_onnx(
         path: the destination.
         ranges: measured on this graph; `int8` needs them.
         facts: goes into the file's metadata.
+        keep_float: names of nodes that an int8 file computes in float; None takes `float_ends_of(graph)`.
 
     Raises:
         ExportError: an operation that the format lacks, an unknown precision, or ranges missing or of another network.
@@ -63,7 +74,8 @@ def write_onnx(
         if ranges is None:
             raise ExportError("activation ranges for int8", "none", "measure them with observe_ranges()")
         ranges.check(graph)
-        model = quantise(model, ranges.values)
+        kept = float_ends_of(graph) if keep_float is None else keep_float
+        model = quantise(model, ranges.values, [node.name for node in find_nodes(graph, kept)])
     elif precision != "fp32":
         raise ExportError(f"a precision of {', '.join(PRECISIONS)}", f"'{precision}'")
     helper.set_model_props(model, dict(facts or {}))

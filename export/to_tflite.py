@@ -7,7 +7,7 @@ metadata, and loads on runtimes back to TFLite 2.7.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from torch import fx
 
 from ..runtime.atomic import replacing_file
 from ..runtime.errors import ExportError
-from .deploy_graph import weights_sha256
+from .deploy_graph import find_nodes, float_ends_of, weights_sha256
 from .quantise import Quantization, per_tensor
 from .tflite_builder import TFLiteBuilder
 from .tflite_lowering import Lowering, Shape, assign_scales
@@ -27,7 +27,7 @@ from .tflite_ops import lower
 if TYPE_CHECKING:
     from .calibration import ActivationRanges
 
-PRECISIONS = ("fp32", "fp16", "int8")
+PRECISIONS = ("fp32", "fp16", "dynamic8", "int8")
 IMAGE_IO = ("float32", "uint8")
 SIGNATURE = "restore"
 # Loads there and gives the same answers (docs/experiments.md); the key and the padding are TFLite's own convention.
@@ -62,18 +62,21 @@ def write_tflite(
     ranges: ActivationRanges | None = None,
     image_io: str = "float32",
     facts: Mapping[str, str] | None = None,
+    keep_float: Collection[str] | None = None,
 ) -> None:
     """Write a restorer as a TFLite file with signature `restore`: `image` -> `restored`, both (1, S, S, 3) RGB.
 
     Args:
         graph: from `build_deploy_graph`.
         size: S, fixed in the file.
-        precision: `fp32`; `fp16`, weights stored in half precision and widened on loading; `int8`, weights and
-            arithmetic.
+        precision: `fp32`; `fp16`, weights stored in half precision and widened on loading; `dynamic8`, 8-bit weights
+            under float activations; `int8`, weights and arithmetic.
         path: the destination.
         ranges: measured on this graph; `int8` needs them.
         image_io: `float32` in [0, 1], or `uint8` grey levels.
         facts: more metadata, or other values for `author`, `licence` and `description`.
+        keep_float: names of nodes that an int8 file computes in float; None takes `float_ends_of(graph)`, and an empty
+            list none, for processors without floats.
 
     Raises:
         ExportError: an operation that the format lacks, an unknown precision, or ranges missing or of another network.
@@ -97,6 +100,7 @@ def write_tflite(
     write_tflite_graph(
         graph, [(1, 3, size, size)], path,
         precision=precision, ranges=None if ranges is None else ranges.values, image_io=image_io, labels=labels,
+        keep_float=float_ends_of(graph) if keep_float is None else keep_float,
     )  # fmt: skip
 
 
@@ -110,6 +114,7 @@ def write_tflite_graph(
     ranges: Mapping[str, tuple[float, float]] | None = None,
     image_io: str = "float32",
     labels: Labels | None = None,
+    keep_float: Collection[str] = (),
 ) -> None:
     """Write any traced network that the operators of `tflite_ops` cover.
 
@@ -122,6 +127,7 @@ def write_tflite_graph(
         ranges: low and high of every node's output, for `int8`.
         image_io: type of inputs and outputs; `uint8` stands for values in [0, 1] times 255.
         labels: names and metadata.
+        keep_float: names of nodes that an int8 file computes in float.
 
     Raises:
         ExportError: an operation or setting that has no operator, or an unknown precision.
@@ -132,7 +138,8 @@ def write_tflite_graph(
             raise ExportError(f"one of {', '.join(known)}", f"'{value}'")
     shapes = record_shapes(graph, input_shapes, open_axes)
     scales = assign_scales(graph, ranges or {}) if precision == "int8" else {}
-    state = Lowering(graph, TFLiteBuilder(), shapes, precision, scales)
+    kept = frozenset(find_nodes(graph, keep_float))
+    state = Lowering(graph, TFLiteBuilder(), shapes, precision, scales, kept)
     content = _write(state, image_io, labels or Labels())
     with replacing_file(path) as temporary:
         temporary.write_bytes(content)
@@ -200,25 +207,23 @@ def _write(state: Lowering, image_io: str, labels: Labels) -> bytes:
 
 
 def _add_input(state: Lowering, node: fx.Node, image_io: str) -> int:
-    """Add an input tensor and, where the network computes in another type, the operator that converts it."""
-    if image_io == "float32" and not state.is_int8:
-        state.tensors[node] = state.add_output(node)
-        return state.tensors[node]
-    given = _end(state, node, node.name, image_io)
-    state.tensors[node] = state.add_output(node, f"_{'int8' if state.is_int8 else 'float32'}")
-    state.builder.operator("QUANTIZE" if state.is_int8 else "DEQUANTIZE", 1, [given], [state.tensors[node]])
-    return given
+    """Add an input tensor; where the network computes in another type, whoever reads it converts it."""
+    if image_io == "uint8":
+        state.tensors[node] = _end(state, node, node.name, image_io)
+        state.raw.add(node)
+    else:
+        state.tensors[node] = state.add_output(node, levels=False)
+    return state.tensors[node]
 
 
 def _add_output(state: Lowering, node: fx.Node, name: str, image_io: str) -> int:
     """Return the tensor that the file gives for a node, converted where the network computes in another type."""
-    if image_io == "float32" and not state.is_int8:
+    levels = state.in_levels(node)
+    if image_io == "float32" and not levels:
         return state.tensors[node]
-    end = _end(state, node, f"{name}_out" if name in state.tensors else name, image_io)
-    if image_io == "float32":
-        state.builder.operator("DEQUANTIZE", 2, [state.tensors[node]], [end])
-    else:
-        state.builder.operator("QUANTIZE", 1, [state.tensors[node]], [end])
+    end = _end(state, node, f"{name}_out", image_io)
+    kind, version = ("DEQUANTIZE", 2) if image_io == "float32" else ("QUANTIZE", 1)
+    state.builder.operator(kind, version, [state.tensors[node]], [end])
     return end
 
 

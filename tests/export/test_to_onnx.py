@@ -9,6 +9,7 @@ from onnx import numpy_helper
 from torch import fx, nn
 
 from pocketface.export.calibration import ActivationRanges
+from pocketface.export.deploy_graph import tail_of
 from pocketface.export.from_onnx import read_onnx
 from pocketface.export.onnx_int8 import quantise
 from pocketface.export.stored_weights import differences, weights_of
@@ -78,7 +79,7 @@ def test_eight_bit_form_leaves_image_and_result_unclipped(
     lively_graph: fx.GraphModule, lively_ranges: ActivationRanges
 ) -> None:
     narrow = dict.fromkeys(lively_ranges.values, (0.2, 0.4))
-    model = quantise(build_onnx(lively_graph, 32), narrow)
+    model = quantise(build_onnx(lively_graph, 32), narrow, tail_of(lively_graph))
     constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in model.graph.initializer}
     assert constants["image_step"] == np.float32(1 / 255)
     assert constants["image_zero_point"] == 0
@@ -90,7 +91,7 @@ def test_eight_bit_form_leaves_image_and_result_unclipped(
 def test_eight_bit_weights_leave_room_for_16_bit_sums(
     lively_graph: fx.GraphModule, lively_ranges: ActivationRanges
 ) -> None:
-    model = quantise(build_onnx(lively_graph, 32), lively_ranges.values)
+    model = quantise(build_onnx(lively_graph, 32), lively_ranges.values, [])
     levels = [numpy_helper.to_array(t) for t in model.graph.initializer if t.name.endswith(".weight_levels")]
     assert len(levels) == 14  # convolutions
     assert all(level.dtype == np.int8 and np.abs(level).max() == 64 for level in levels)
