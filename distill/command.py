@@ -5,6 +5,7 @@ Photographs become aligned crops once:
 and a recipe, by name or as a TOML file, says the rest:
     pocketface distill teacher_small --crops crops --output runs/teacher
     pocketface distill student_base --crops crops --output runs/student --teacher runs/teacher/averaged.safetensors
+    pocketface distill student_base --crops crops --output runs/student --teacher GFPGANv1.4.pth --teacher-cache said
 Several GPUs, here or on several machines, run the same command under torchrun:
     torchrun --nproc-per-node 8 -m pocketface.distill teacher_fidelity --crops crops --output runs/teacher
 A run that was stopped, by whatever means, goes on when the same command is given again. The folder then holds
@@ -44,7 +45,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("recipe", help=f"a .toml file or one of: {', '.join(shipped_recipes())}")
     parser.add_argument("--crops", type=Path, required=True, help="folder of aligned crops with crops.csv")
     parser.add_argument("--output", "-o", type=Path, required=True, help="folder of the run, made or gone on with")
-    parser.add_argument("--teacher", help="checkpoint to follow, by shipped name or path, in place of the recipe's")
+    parser.add_argument("--teacher", help="whom to follow in place of the recipe's: see docs/teachers.md")
+    parser.add_argument("--teacher-cache", type=Path, metavar="FOLDER", help="keep what a slow teacher says on disk")
     parser.add_argument("--start", help="checkpoint to begin with, by shipped name or path, in place of the recipe's")
     parser.add_argument("--device", default="auto", help="cpu, cuda, mps or auto (default)")
     parser.add_argument("--precision", default="32-true", choices=("32-true", "bf16-mixed"), help="default: 32-true")
@@ -77,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     faces = torch.from_numpy(load_crops(arguments.crops, crops))
     fabric = open_fabric(arguments.device, arguments.precision)
     speed = trainer.Speed(arguments.compile, arguments.channels_last)
-    loop = trainer.Trainer(recipe, faces, arguments.output, fabric, _provenance(crops), speed)
+    loop = trainer.Trainer(recipe, faces, arguments.output, fabric, _provenance(crops), speed, arguments.teacher_cache)
     with _shown(loop.step, recipe.steps, hidden=fabric.global_rank > 0) as show:
         loop.run(_with_sheets(show, loop, arguments), arguments.save_every, arguments.until)
     if fabric.global_rank == 0:

@@ -29,7 +29,7 @@ class FeatureTap:
         RecipeError: a network of another kind, whose inside nobody knows.
     """
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: nn.Module | None) -> None:
         self.maps: dict[int, Tensor] = {}
         if isinstance(network, TeacherRestorer):
             stride = network.config.stem_stride
@@ -81,11 +81,11 @@ class Lesson:
 
     Args:
         student: the network in training, before it is compiled or wrapped.
-        teacher: frozen; its maps are read from its last call.
+        teacher: frozen; its maps are read from its last call. None stands for one that another engine runs.
         fabric: where to run.
     """
 
-    def __init__(self, student: nn.Module, teacher: nn.Module, fabric: Fabric) -> None:
+    def __init__(self, student: nn.Module, teacher: nn.Module | None, fabric: Fabric) -> None:
         self._student, self._teacher = FeatureTap(student), FeatureTap(teacher)
         self.adapters = fabric.setup_module(Adapters(self._student.widths, self._teacher.widths).to(fabric.device))
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 from ..runtime.errors import CheckpointError
 from ..runtime.models.checkpoint import load_model
 from ..runtime.models.identity import MobileFaceNet
+from ..runtime.models.pickled import read_pickled
 from ..runtime.weights import find_checkpoint
 
 # Pictures (N, 3, H, W) in [0, 1], any size -> one feature map a layer; gradients flow to the pictures alone.
@@ -85,11 +85,12 @@ class Vgg19Features(nn.Module):
         self.register_buffer("mean", torch.tensor(_IMAGENET_MEAN)[:, None, None], persistent=False)
         self.register_buffer("std", torch.tensor(_IMAGENET_STD)[:, None, None], persistent=False)
         wanted = self.state_dict()
-        state = _read_state(path)
+        content = read_pickled(path)
+        state = {key: found for key in wanted if isinstance(found := content.get(key), Tensor)}
         missing = [key for key, value in wanted.items() if key not in state or state[key].shape != value.shape]
         if missing:
             raise CheckpointError("torchvision's VGG19", f"{path} without a fitting {missing[0]}", "use vgg19-*.pth")
-        self.load_state_dict({key: state[key] for key in wanted})
+        self.load_state_dict(state)
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(N, 3, H, W) in [0, 1] -> maps at strides 1, 2, 4, 8 and 16."""
@@ -111,13 +112,3 @@ def _vgg19_layers() -> list[nn.Module]:
             layers += [nn.Conv2d(source, target, 3, padding=1), nn.ReLU()]
             source = target
     return layers[: _VGG19_TAPS[-1] + 1]
-
-
-def _read_state(path: Path) -> Mapping[str, Tensor]:
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, pickle.UnpicklingError) as error:
-        raise CheckpointError("a PyTorch state dict", f"{path}: {type(error).__name__}", "fetch it again") from error
-    if not isinstance(state, Mapping):
-        raise CheckpointError("a state dict", f"{type(state).__name__} in {path}")
-    return state

@@ -83,7 +83,7 @@ class Recipe:
 
     Args:
         seed: decides the first weights and, with the step's number, everything drawn in that step.
-        teacher: checkpoint that the student follows, by shipped name or path; empty for none.
+        teacher: whom the student follows: anything that `teachers.open_teacher` opens; empty for none.
         teacher_confidence: follow the teacher only as far as it removes the input's error, place by place, and the
             truth for the rest.
         identity: network of the identity term: `dlib` or a checkpoint by shipped name or path.

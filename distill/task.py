@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -19,6 +20,8 @@ from .distillation import confidence, relational
 from .identity_loss import IdentityEmbedder, open_identity
 from .perceptual import Features, open_features
 from .recipe import Recipe, Stage
+from .teacher_cache import CachedTeacher
+from .teachers import Teacher, open_teacher
 
 
 def build_model(recipe: Recipe) -> nn.Module:
@@ -61,9 +64,10 @@ class RestorationTask:
     Args:
         recipe: what to do.
         faces: all training faces, (M, S, S, 3) uint8, on the device.
+        teacher_cache: folder that keeps what the teacher said; None for none.
     """
 
-    def __init__(self, recipe: Recipe, faces: Tensor) -> None:
+    def __init__(self, recipe: Recipe, faces: Tensor, teacher_cache: Path | None = None) -> None:
         self.recipe = recipe
         self.faces = faces
         self.side = faces.shape[1]
@@ -75,7 +79,9 @@ class RestorationTask:
                     str(stage.crop),
                 )
         device = str(faces.device)
-        self.teacher = _load_teacher(recipe, device) if recipe.wants(*losses.TEACHER_TERMS) else None
+        self.teacher: Teacher | CachedTeacher | None = None
+        if recipe.wants(*losses.TEACHER_TERMS):
+            self.teacher = _open_teacher(recipe, self.side, device, teacher_cache)
         self.identity: IdentityEmbedder | None = None
         if recipe.wants(*losses.IDENTITY_TERMS):
             self.identity = open_identity(recipe.identity, device)
@@ -121,8 +127,7 @@ class RestorationTask:
         }
         led: Tensor | None = None
         if self.teacher is not None and not wanted.isdisjoint(losses.TEACHER_TERMS):
-            with torch.no_grad():
-                led = self.teacher(batch.aged)
+            led = self.teacher(batch.aged, batch.face)
         if "teacher" in wanted and led is not None:
             found["teacher"] = self._follow(restored, led, batch)
         if self.identity is not None and not wanted.isdisjoint(losses.IDENTITY_TERMS):
@@ -161,6 +166,13 @@ def _crop_at(side: int, crop: int, generator: torch.Generator) -> tuple[slice, s
     return slice(top, top + crop), slice(left, left + crop)
 
 
-def _load_teacher(recipe: Recipe, device: str) -> nn.Module:
-    teacher, _ = load_model(find_checkpoint(recipe.teacher), "teacher", device)
-    return teacher.requires_grad_(requires_grad=False)
+def _open_teacher(recipe: Recipe, side: int, device: str, cache: Path | None) -> Teacher | CachedTeacher:
+    """Open the recipe's teacher and make sure that it can restore what the stages show it."""
+    if cache is not None and recipe.wants(*losses.INNER_TERMS):
+        terms = " and ".join(losses.INNER_TERMS)
+        raise RecipeError(f"no cache with {terms}, which are read off the teacher at work", f"the cache {cache}")
+    teacher = open_teacher(recipe.teacher, device, side)
+    for stage in recipe.stages:
+        if any(stage.losses.get(term) for term in losses.TEACHER_TERMS):
+            teacher.check_crop(stage.crop)
+    return teacher if cache is None else CachedTeacher(teacher, cache)

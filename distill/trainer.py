@@ -32,6 +32,7 @@ from .distillation import Lesson
 from .losses import INNER_TERMS, weighted_sum
 from .recipe import OptimiserRecipe, Recipe, Stage
 from .task import Batch, RestorationTask, build_model
+from .teachers import Teacher
 
 STATE = "state.pt"
 LOG = "log.jsonl"
@@ -88,6 +89,7 @@ class Trainer:
         fabric: where to run: device, precision, number of processes.
         provenance: JSON values on the data and its licence, stored in the checkpoint.
         speed: how to run.
+        teacher_cache: folder that keeps what a slow teacher said; None for none.
 
     Raises:
         RecipeError: the folder holds the state of another recipe.
@@ -103,15 +105,16 @@ class Trainer:
         fabric: Fabric,
         provenance: dict[str, object],
         speed: Speed = Speed(),
+        teacher_cache: Path | None = None,
     ) -> None:
         self.recipe, self.folder, self.fabric, self.provenance = recipe, folder, fabric, provenance
         make_folder(folder)
-        self.task = RestorationTask(recipe, faces.to(fabric.device))
+        self.task = RestorationTask(recipe, faces.to(fabric.device), teacher_cache)
         model = build_model(recipe)
         self.averaged = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
         self.lesson: Lesson | None = None
-        if self.task.teacher is not None and recipe.wants(*INNER_TERMS):
-            self.lesson = Lesson(model, self.task.teacher, fabric)
+        if isinstance(self.task.teacher, Teacher) and recipe.wants(*INNER_TERMS):
+            self.lesson = Lesson(model, self.task.teacher.network, fabric)
         learning = [model] if self.lesson is None else [model, self.lesson.adapters]
         trained = [weight for part in learning for weight in part.parameters() if weight.requires_grad]
         settings = recipe.optimiser

@@ -18,6 +18,8 @@ from pocketface.distill.critics import CriticsRecipe
 from pocketface.distill.degradations import Ageing
 from pocketface.distill.recipe import ModelRecipe, OptimiserRecipe, Recipe, Stage
 from pocketface.distill.task import RestorationTask
+from pocketface.distill.teacher_cache import CachedTeacher
+from pocketface.distill.teachers import Teacher
 from pocketface.distill.trainer import AVERAGED, LOG, STATE, Progress, Speed, Trainer, learning_rate_factor
 from pocketface.runtime.errors import CheckpointError, RecipeError
 from pocketface.runtime.models.checkpoint import load_model, save_checkpoint
@@ -190,7 +192,7 @@ def test_the_teacher_does_not_move(faces: torch.Tensor, tmp_path: Path) -> None:
     fabric = Fabric(accelerator="cpu", devices=1)
     loop = Trainer(recipe, faces, tmp_path / "run", fabric, {})
     frozen = loop.task.teacher
-    assert frozen is not None
+    assert isinstance(frozen, Teacher)
     before = {name: value.clone() for name, value in frozen.state_dict().items()}
     loop.model.train()
     loop.run(lambda _: None, save_every=10)
@@ -217,6 +219,32 @@ def test_every_lesson_of_a_teacher_is_learnt_and_resumed(faces: torch.Tensor, tm
     resumed = trained(recipe, faces, tmp_path / "parts")
     assert set(whole[0].terms) == set(weights)
     assert [(p.loss, p.terms) for p in begun + resumed] == [(p.loss, p.terms) for p in whole]
+
+
+def test_a_cached_teacher_says_the_same_to_the_next_student(faces: torch.Tensor, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    path = tmp_path / "teacher.safetensors"
+    save_checkpoint(path, TeacherRestorer(TeacherConfig((8, 16), (1,), 1, (1,))), training={})
+    recipe = dataclasses.replace(
+        RECIPE, teacher=str(path), stages=(dataclasses.replace(STAGE, crop=64, losses={"teacher": 1.0}),)
+    )
+    runs: list[list[Progress]] = []
+    for name in ("first", "second"):
+        loop = Trainer(
+            recipe, faces, tmp_path / name, Fabric(accelerator="cpu", devices=1), {}, teacher_cache=tmp_path / "said"
+        )
+        loop.run((seen := list[Progress]()).append, save_every=9)
+        runs.append(seen)
+        assert isinstance(loop.task.teacher, CachedTeacher)
+    assert loop.task.teacher.misses == 0
+    assert [step.loss for step in runs[0]] == [step.loss for step in runs[1]]
+
+
+def test_maps_are_not_read_off_a_teacher_that_is_not_at_work(faces: torch.Tensor, tmp_path: Path) -> None:
+    stage = dataclasses.replace(STAGE, crop=64, losses={"features": 1.0})
+    recipe = dataclasses.replace(RECIPE, teacher="teacher", stages=(stage,))
+    with pytest.raises(RecipeError, match="no cache with features"):
+        RestorationTask(recipe, faces, tmp_path)
 
 
 def test_the_guide_of_a_teacher_in_training_stays_in_eval() -> None:
