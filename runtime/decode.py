@@ -19,10 +19,13 @@ from PIL import Image, ImageCms, JpegImagePlugin
 
 from .errors import ImageError
 from .exif import DESCRIPTIVE, EXIF_DIRECTORIES, PREFIX
+from .heif import container_of, prepare_reader
 from .opencv import silent
 
 Pixels: TypeAlias = NDArray[np.uint8 | np.uint16]
 
+# A scan of 100 megapixels is a photograph; what is much larger is a mistake or an attack (docs/photos.md: memory).
+MOST_PIXELS = 160_000_000
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 _FIX = "convert it to PNG or JPEG first"
 # Pillow's modes -> the one of ours that holds all they say; 1, 2, 3 or 4 channels.
@@ -62,11 +65,12 @@ def decode(content: bytes, name: str) -> Raster:
     """Decode a whole image file.
 
     Args:
-        content: JPEG, PNG, TIFF, WebP, BMP or GIF; 8 or 16 bits a channel.
+        content: JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF, or HEIC with the extra `heic`; 8 or 16 bits a channel.
         name: of the file, for messages.
 
     Raises:
-        ImageError: not an image, damaged, truncated, an animation, or samples that are neither 8 nor 16 bits.
+        ImageError: not an image, damaged, truncated, an animation, above MOST_PIXELS, or samples that are neither 8 nor
+            16 bits.
     """
     if not content:
         raise ImageError("an image", f"the empty file {name}")
@@ -78,14 +82,18 @@ def decode(content: bytes, name: str) -> Raster:
         raise
     except Image.UnidentifiedImageError as error:
         raise ImageError(
-            f"an image ({', '.join(_FORMATS)})", f"something else, or only its beginning, in {name}", _FIX
+            f"an image ({', '.join(_FORMATS)}, AVIF, HEIC)", f"something else, or only its beginning, in {name}", _FIX
         ) from error
     except Exception as error:  # decoders raise whatever damaged data leads them to
         raise ImageError("a whole image", f"{name}: {_one_line(error)}", "copy it again from its source") from error
 
 
 def _decode(content: bytes, name: str) -> Raster:
-    image = Image.open(io.BytesIO(content), formats=_FORMATS)
+    container = container_of(content)
+    if container is not None:
+        prepare_reader(container, content, name)
+    image = Image.open(io.BytesIO(content), formats=_FORMATS if container is None else (container,))
+    _check_size(image, name)
     is_jpeg = image.format in ("JPEG", "MPO")  # MPO: a JPEG with more pictures behind it, as many cameras write
     pictures = getattr(image, "n_frames", 1)
     if not is_jpeg and pictures > 1:
@@ -99,6 +107,16 @@ def _decode(content: bytes, name: str) -> Raster:
         pixels, icc = _decode_with_pillow(image, icc, name)
     subsampling = JpegImagePlugin.get_sampling(image) if is_jpeg and image.mode == "RGB" else -1
     return Raster(pixels, icc or None, _exif_of(image), _dpi_of(image), subsampling if subsampling >= 0 else None)
+
+
+def _check_size(image: Image.Image, name: str) -> None:
+    """Refuse by the header, before any pixel is decoded, what would not fit into memory or has a depth we would cut."""
+    width, height = image.size
+    if width * height > MOST_PIXELS:
+        least = f"a photograph of at most {MOST_PIXELS // 1_000_000} megapixels"
+        raise ImageError(least, f"{width} x {height} in {name}", "shrink or cut it first")
+    if image.info.get("bit_depth", 8) > 8:  # told by HEIF alone
+        raise ImageError("HEIC of 8 bits", f"{image.info['bit_depth']} in {name}", "convert it to 16-bit PNG first")
 
 
 def _is_deep(image: Image.Image, content: bytes) -> bool:

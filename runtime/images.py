@@ -78,10 +78,10 @@ class Photo:
 
 
 def read_photo(path: Path) -> Photo:
-    """Read a JPEG, PNG, TIFF, WebP, BMP or GIF.
+    """Read a JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF, or HEIC with the extra `heic`.
 
     Raises:
-        ImageError: no such file, not an image, damaged, truncated, or smaller than 16 pixels.
+        ImageError: no such file, not an image, damaged, truncated, smaller than 16 pixels, or above MOST_PIXELS.
     """
     try:
         content = path.read_bytes()

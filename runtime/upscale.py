@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from .decode import Pixels
+from .decode import MOST_PIXELS, Pixels
 from .errors import BackendError, CheckpointError, InputError
 from .images import Photo, to_float, to_pixels
 
@@ -35,9 +35,15 @@ def upscale_photo(photo: Photo, factor: int, network: Enlarger | None = None) ->
         factor: 1, 2 or 4; 1 gives back the very photograph.
         network: super-resolution network; one of another factor is applied and resampled to this one. None is
             Lanczos resampling.
+
+    Raises:
+        InputError: what comes out would have more than MOST_PIXELS.
     """
     if factor == 1:
         return photo
+    if photo.rgb[:, :, 0].size * factor**2 > MOST_PIXELS:
+        most = f"at most {MOST_PIXELS // 1_000_000} megapixels after enlarging"
+        raise InputError(most, f"{factor} times {photo.rgb.shape[1]} x {photo.rgb.shape[0]}", "ask for less")
     size = (photo.rgb.shape[1] * factor, photo.rgb.shape[0] * factor)
     rgb = resample(photo.rgb, size) if network is None else _by_tiles(photo.rgb, factor, network)
     if photo.grey and network is not None:
