@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -9,13 +10,14 @@ import pytest
 from numpy.typing import NDArray
 from skimage.data import astronaut
 
+from pocketface.runtime.companions import Companions
 from pocketface.runtime.errors import ContractError
 from pocketface.runtime.faces.align import FFHQ, align_face, transform_points
 from pocketface.runtime.faces.detect import Detection
 from pocketface.runtime.faces.paste import soft_mask
 from pocketface.runtime.images import Metadata, Photo, to_float
 from pocketface.runtime.options import PhotoOptions
-from pocketface.runtime.photo import restore_photo
+from pocketface.runtime.photo import PhotoResult, restore_photo
 from pocketface.runtime.restorer import Faces, RestorerInfo, check_faces
 
 LANDMARKS = np.array([[202.1, 101.6], [247.8, 103.5], [223.9, 128.3], [201.2, 139.9], [244.0, 141.6]])
@@ -28,10 +30,12 @@ class FixedDetector:
 
     def __init__(self, *landmarks: NDArray[np.float64]) -> None:
         self.landmarks = landmarks
+        self.boxes: list[tuple[float, float, float, float]] = [(150, 50, 290, 200)] * len(landmarks)
 
     def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
         assert image.dtype == np.uint8
-        return [Detection((150, 50, 290, 200), 0.9 - 0.1 * i, points) for i, points in enumerate(self.landmarks)]
+        found = zip(self.boxes, self.landmarks, strict=True)
+        return [Detection(box, 0.9 - 0.1 * i, points) for i, (box, points) in enumerate(found)]
 
 
 class FakeRestorer:
@@ -166,3 +170,162 @@ def test_an_impossible_strength_is_refused(strength: float) -> None:
 def test_a_size_that_the_restorer_does_not_take_is_refused() -> None:
     with pytest.raises(ContractError, match="divisible by 32"):
         restore_photo(Photo(astronaut()), FakeRestorer(), FixedDetector(LANDMARKS), PhotoOptions(size=100))
+
+
+class Alike:
+    """An identity by mean level, and a map of which nothing seems covered unless a share is given."""
+
+    def __init__(self, hidden: float = 0.0) -> None:
+        self.hidden = hidden
+
+    def embed_and_map(self, faces: Faces) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        return self(faces), np.full((len(faces), 7, 7, 512), self.hidden, np.float32)
+
+    def __call__(self, faces: Faces) -> NDArray[np.float32]:
+        angles = (faces[:, :, 32:96, 32:96].mean((1, 2, 3)) - 0.5) * np.pi
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+@pytest.fixture
+def shares(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The covered share is what the fake's map says."""
+    monkeypatch.setattr("pocketface.runtime.photo.hidden_share", lambda maps: maps.mean((1, 2, 3)))
+
+
+def with_identity(hidden: float = 0.0) -> Companions:
+    return Companions(identity=Alike(hidden))  # pyright: ignore[reportArgumentType] - a fake
+
+
+TWO = np.concatenate([astronaut(), astronaut()], axis=1)
+
+
+class UprightDetector(FixedDetector):
+    """Finds its faces in TWO alone, and not in its quarter turns."""
+
+    def __call__(self, image: NDArray[np.uint8]) -> list[Detection]:
+        return super().__call__(image) if np.array_equal(image[0], TWO[0]) else []
+
+
+BOTH = UprightDetector(LANDMARKS, LANDMARKS + np.array([512, 0]))
+BOTH.boxes = [(150, 50, 290, 200), (662, 50, 802, 200)]
+
+
+def change_of(result: PhotoResult, given: NDArray[np.uint8] = TWO) -> NDArray[np.int_]:
+    return np.abs(result.photo.rgb.astype(int) - given).sum(axis=2)
+
+
+@pytest.mark.usefixtures("shares")
+def test_a_stranger_is_weakened_until_it_is_the_same_person_and_logged() -> None:
+    whitened = FakeRestorer(lambda faces: faces + np.float32(0.5))
+    floor = 0.9
+    (face,) = restore_photo(
+        Photo(astronaut()), whitened, FixedDetector(LANDMARKS), PhotoOptions(guard=floor), with_identity()
+    ).faces
+    assert (face.status, face.reason) == ("weakened", "identity")
+    assert 0 < face.strength < 1
+    assert face.cosine is not None
+    assert face.cosine >= floor
+    assert face.angle == pytest.approx(np.degrees(np.arccos(face.cosine)))
+    (kept,) = restore_photo(
+        Photo(astronaut()), whitened, FixedDetector(LANDMARKS), PhotoOptions(guard=0.9999), with_identity()
+    ).faces
+    assert (kept.status, kept.reason, kept.strength) == ("kept", "identity", 0.0)
+
+
+@pytest.mark.usefixtures("shares")
+def test_where_every_face_is_kept_the_very_photograph_comes_back() -> None:
+    photo = Photo(astronaut())
+    whitened = FakeRestorer(lambda faces: faces + np.float32(0.5))
+    result = restore_photo(photo, whitened, FixedDetector(LANDMARKS), PhotoOptions(guard=0.9999), with_identity())
+    assert result.photo is photo
+    assert "same person" in result.describe()
+
+
+@pytest.mark.usefixtures("shares")
+@pytest.mark.parametrize(
+    ("hidden", "wish", "status", "strength"),
+    [
+        (0.2, "lower", "restored", 1.0),
+        (0.45, "lower", "weakened", 0.5),
+        (0.7, "lower", "kept", 0.0),
+        (0.45, "skip", "kept", 0.0),
+        (0.7, "ignore", "restored", 1.0),
+    ],
+)
+def test_covered_faces_are_restored_more_weakly_or_not_at_all(
+    hidden: float, wish: str, status: str, strength: float
+) -> None:
+    options = PhotoOptions(hidden=wish, guard=None)
+    restorer = FakeRestorer(reddened)
+    (face,) = restore_photo(
+        Photo(astronaut()), restorer, FixedDetector(LANDMARKS), options, with_identity(hidden)
+    ).faces
+    assert face.status == status
+    assert face.strength == pytest.approx(strength, abs=1e-5)
+    assert face.hidden == pytest.approx(hidden)
+    assert len(restorer.calls) == (strength > 0)
+    if strength:
+        assert np.abs(face.restored - face.given).mean() > 0
+
+
+def test_only_the_chosen_face_is_restored_and_both_are_recorded() -> None:
+    options = PhotoOptions(choose="right", guard=None, hidden="ignore")
+    detector = FixedDetector(LANDMARKS, LANDMARKS)
+    detector.boxes = [(150, 50, 290, 200), (662, 50, 802, 200)]
+    detector.landmarks = (LANDMARKS, LANDMARKS + np.array([512, 0]))
+    result = restore_photo(Photo(TWO), FakeRestorer(reddened), detector, options)
+    assert [(face.status, face.reason) for face in result.faces] == [("kept", "not chosen"), ("restored", "")]
+    assert not change_of(result)[:, :512].any()
+    assert change_of(result)[:, 512:].any()
+
+
+@pytest.mark.parametrize(("wish", "covered"), [("others", [False, True]), ("all", [True, True])])
+def test_whoever_is_not_chosen_is_made_anonymous_before_anything_is_pasted(wish: str, covered: list[bool]) -> None:
+    options = PhotoOptions(choose="surest", guard=None, hidden="ignore", anonymise=wish)
+    photo = Photo(TWO, metadata=Metadata(exif=b"not a block"))
+    result = restore_photo(photo, FakeRestorer(reddened), BOTH, options)
+    assert [face.status == "anonymised" for face in result.faces] == covered
+    assert result.photo.metadata.exif is None
+    for face, gone in zip(result.faces, covered, strict=True):
+        x, y = face.detection.landmarks[2].astype(int)
+        around = result.photo.rgb[y - 20 : y + 20, x - 20 : x + 20].astype(float)
+        assert (np.abs(np.diff(around, axis=1)).max() < 5) == gone
+        if gone:  # nor does the record keep the face
+            assert np.abs(np.diff(face.given[40:90, 40:90], axis=1)).max() < 0.05
+
+
+def test_a_face_can_be_enlarged_with_its_photograph() -> None:
+    options = PhotoOptions(upscale=2, guard=None, hidden="ignore")
+    given = Photo(astronaut())
+    still = restore_photo(given, FakeRestorer(), FixedDetector(LANDMARKS), options)
+    assert still.photo.rgb.shape == (1024, 1024, 3)
+    result = restore_photo(given, FakeRestorer(reddened), FixedDetector(LANDMARKS), options)
+    change = change_of(result, still.photo.rgb)
+    weights = change / change.sum()
+    y, x = (float((weights.sum(axis=axis) * (np.arange(1024) + 0.5)).sum()) for axis in (1, 0))
+    small = restore_photo(given, FakeRestorer(reddened), FixedDetector(LANDMARKS), PhotoOptions(guard=None))
+    around = change_of(small, given.rgb) / change_of(small, given.rgb).sum()
+    wanted = [float((around.sum(axis=axis) * (np.arange(512) + 0.5)).sum()) * 2 for axis in (1, 0)]
+    # The same place in pixel edges: half a pixel of the enlarged photograph is what rounding may shift.
+    assert (y, x) == pytest.approx(wanted, abs=0.5)
+
+
+def test_styles_colours_and_blends_reach_the_photograph() -> None:
+    given = Photo(astronaut())
+    plain = PhotoOptions(guard=None, hidden="ignore")
+    first = restore_photo(given, FakeRestorer(sharpened), FixedDetector(LANDMARKS), plain).photo.rgb
+    for wish in (
+        {"style": "clear"}, {"style": "cinematic"}, {"sharpness": 0.7}, {"saturation": 0.2}, {"blend": "poisson"},
+        {"match_colour": True}, {"colour": "balance"}, {"colour": "revive"},
+    ):  # fmt: skip
+        options = replace(plain, **wish)
+        other = restore_photo(given, FakeRestorer(sharpened), FixedDetector(LANDMARKS), options).photo.rgb
+        assert (other != first).any(), wish
+        whole = "colour" in wish or wish == {"style": "cinematic"}
+        assert (other[300:] != first[300:]).any() == whole, wish
+
+
+def test_stages_are_timed_in_order() -> None:
+    result = restore_photo(Photo(astronaut()), FakeRestorer(), FixedDetector(LANDMARKS), companions=with_identity())
+    assert list(result.seconds)[:4] == ["colour", "detect", "align", "identify"]
+    assert all(seconds >= 0 for seconds in result.seconds.values())
