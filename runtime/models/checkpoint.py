@@ -29,6 +29,7 @@ from .teacher import TeacherConfig, TeacherRestorer
 
 FORMAT = "pocketface-checkpoint-1"
 KEY = "pocketface"
+_LARGEST = 4096  # of any number in a configuration: a hostile one could keep the reader building for hours
 
 ARCHITECTURES: dict[str, tuple[type[nn.Module], type[Any]]] = {
     "student": (StudentRestorer, StudentConfig),
@@ -97,14 +98,24 @@ def load_model(path: Path, expect: str | None = None, device: str = "cpu") -> tu
             configuration asks for.
     """
     state, metadata = _read(path)
-    architecture = metadata["architecture"]
-    if architecture not in ARCHITECTURES or expect not in (None, architecture):
-        raise CheckpointError(f"a checkpoint of architecture {expect or ' or '.join(ARCHITECTURES)}", architecture)
+    architecture, config, training = (metadata.get(key) for key in ("architecture", "config", "training"))
+    if architecture not in list(ARCHITECTURES) or expect not in (None, architecture):
+        wanted = f"a checkpoint of architecture {expect or ' or '.join(ARCHITECTURES)}"
+        raise CheckpointError(wanted, f"{str(architecture)[:40]} in {path}")
+    if not isinstance(config, dict) or not isinstance(training, dict):
+        raise CheckpointError("a checkpoint with its configuration and training", f"neither or one in {path}")
     kind, config_type = ARCHITECTURES[architecture]
-    model = kind(_build_config(config_type, metadata["config"], path))
+    try:
+        with torch.device("meta"):  # a configuration may ask for more than any machine has; its weights are here
+            model = kind(_build_config(config_type, config, path))
+    except CheckpointError:
+        raise
+    except Exception as error:  # layers raise whatever a value of another type or size leads them to
+        reason = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise CheckpointError(f"a possible configuration of a {architecture}", f"{reason} in {path}") from error
     _fill(model, state, path)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    info = CheckpointInfo(architecture, metadata["config"], metadata["training"], digest)
+    info = CheckpointInfo(architecture, dict(config), dict(training), digest)
     return model.to(device).eval(), info
 
 
@@ -138,8 +149,9 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
             state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, ValueError) as error:
         raise CheckpointError("a whole safetensors file", f"{path}: {error}", "fetch or train it again") from error
-    if metadata.get("format") != FORMAT:
-        raise CheckpointError(f"the format {FORMAT}", f"{metadata.get('format', 'none')} in {path}")
+    found = metadata.get("format", "none") if isinstance(metadata, dict) else type(metadata).__name__
+    if found != FORMAT:
+        raise CheckpointError(f"the format {FORMAT}", f"{found} in {path}")
     if hash_tensors(state) != metadata.get("tensors_sha256"):
         raise CheckpointError(
             "weights that match their own hash", f"others in {path}", "the file was changed; fetch it again"
@@ -147,8 +159,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return state, metadata
 
 
-def _build_config(config_type: type[Any], values: Mapping[str, Any], path: Path) -> object:
+def _build_config(config_type: type[Any], values: object, path: Path) -> object:
     """Build a frozen configuration from JSON values; lists become tuples and nested objects their dataclass."""
+    if not isinstance(values, Mapping):
+        raise CheckpointError(f"settings of {config_type.__name__}", f"{type(values).__name__} in {path}")
     hints = typing.get_type_hints(config_type)
     unknown = sorted(set(values) - set(hints))
     if unknown:
@@ -159,6 +173,9 @@ def _build_config(config_type: type[Any], values: Mapping[str, Any], path: Path)
         else (tuple(value) if isinstance(value, list) else value)
         for key, value in values.items()
     }
+    for value in built.values():
+        if any(isinstance(one, int) and one > _LARGEST for one in (value if isinstance(value, tuple) else (value,))):
+            raise CheckpointError(f"settings of at most {_LARGEST}", f"{value} in {path}")
     return config_type(**built)
 
 
@@ -174,4 +191,6 @@ def _fill(model: nn.Module, state: Mapping[str, Tensor], path: Path) -> None:
     if wrong:
         shown = "; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         raise CheckpointError(f"the weights of its own configuration in {path}", shown)
-    model.load_state_dict({key: state[key].to(value.dtype) for key, value in wanted.items()})
+    # Copies: the file may be mapped into memory, and may change under our feet.
+    copies = {key: state[key].to(value.dtype, copy=True) for key, value in wanted.items()}
+    model.load_state_dict(copies, assign=True)
