@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import glob
 import os
 import sys
@@ -16,7 +17,7 @@ from ..errors import InputError
 from ..faces.detect import DEFAULT as DEFAULT_DETECTOR
 from ..manifest import hash_artefact
 from ..options import PhotoOptions
-from ..weights import find_checkpoint
+from ..weights import SHIPPED, find_checkpoint
 from .journal import Journal, count_statuses, identity_hash, still_done, still_lost
 from .listing import list_inputs, refuse_collisions
 from .local import Places, run_local
@@ -27,6 +28,7 @@ from .work import Restoration
 ENGINES = ("local", "ray")
 SOME_FAILED = 1
 _TIMEOUT = 300.0
+_FILE_OPTIONS = ("reference", "upscaler", "colouriser")
 
 
 def is_batch(inputs: Sequence[str | Path]) -> bool:
@@ -46,6 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--retry", action="store_true", help="try again what failed in an earlier run")
     group.add_argument("--start-over", action="store_true", help="forget earlier runs and write over their outputs")
     group.add_argument("--engine", choices=ENGINES, default="local", help="local processes (default) or a Ray cluster")
+    group.add_argument("--cluster", metavar="ADDRESS", help="of Ray (default: RAY_ADDRESS, else one on this machine)")
+    group.add_argument("--gpus", type=float, default=0.0, help="of each Ray worker; 0.5: two share one (default: 0)")
     group.add_argument("--quiet", action="store_true", help="name failures only")
 
 
@@ -62,10 +66,8 @@ def run_batch(arguments: argparse.Namespace, inputs: Sequence[str | Path], optio
     """
     _check(arguments)
     identity = _identify(arguments, options)
-    restoration = Restoration(
-        arguments.model, arguments.detector, arguments.device, arguments.threads or 1, options, identity_hash(identity)
-    )
-    output: Path = arguments.output
+    restoration = _restoration(arguments, options, identity_hash(identity))
+    output = arguments.output.absolute()
     root, entries = list_inputs([str(one) for one in inputs], output, arguments.suffix)
     with Journal(output, identity, start_over=arguments.start_over) as journal:
         refuse_collisions(entries, fold_case=_folds_case(journal.private))
@@ -94,7 +96,8 @@ def _run(
     if arguments.engine == "ray":
         from .cluster import run_ray
 
-        yield from run_ray(work, places, restoration, workers=workers, timeout=arguments.timeout)
+        limits = {"workers": workers, "timeout": arguments.timeout}
+        yield from run_ray(work, places, restoration, **limits, address=arguments.cluster, gpus=arguments.gpus)
         return
     yield from run_local(work, places, restoration, workers=workers, timeout=arguments.timeout)
 
@@ -105,6 +108,10 @@ def _check(arguments: argparse.Namespace) -> None:
         raise InputError("--workers of at least 1", str(arguments.workers))
     if not arguments.timeout > 0:
         raise InputError("a --timeout above 0 s", f"{arguments.timeout:g}")
+    if not arguments.gpus >= 0:
+        raise InputError("--gpus of at least 0", f"{arguments.gpus:g}")
+    if arguments.engine != "ray" and (arguments.cluster or arguments.gpus):
+        raise InputError("--cluster and --gpus with --engine ray", f"--engine {arguments.engine}")
     if arguments.suffix:
         format_for(arguments.suffix)
     if arguments.output.exists() and not arguments.output.is_dir():
@@ -118,21 +125,34 @@ def _identify(arguments: argparse.Namespace, options: PhotoOptions) -> dict[str,
     model = find_checkpoint(arguments.model)
     if not model.exists():
         raise InputError("a model's file", f"nothing at {model}")
-    named = [options.reference, options.upscaler, options.colouriser]
-    if arguments.detector != DEFAULT_DETECTOR:
-        named.append(Path(arguments.detector))
-    for path in named:
+    named = {name: getattr(options, name) for name in _FILE_OPTIONS}
+    named["detector"] = None if arguments.detector == DEFAULT_DETECTOR else Path(arguments.detector)
+    for path in named.values():
         if path is not None and not path.is_file():
             raise InputError("a file", f"nothing at {path}")
     return {
         "pocketface": version("pocketface"),
         "model": hash_artefact(model),
-        "detector": str(arguments.detector),
         "device": arguments.device,
         "suffix": arguments.suffix,
-        "files": [hash_artefact(path) for path in named if path is not None],
-        "options": options.to_json(),
+        "files": {name: hash_artefact(path) for name, path in named.items() if path is not None},
+        "options": {name: value for name, value in options.to_json().items() if name not in _FILE_OPTIONS},
     }
+
+
+def _restoration(arguments: argparse.Namespace, options: PhotoOptions, options_sha256: str) -> Restoration:
+    """With absolute paths: other machines' workers stand elsewhere."""
+    given = {name: getattr(options, name) for name in _FILE_OPTIONS}
+    absolute = {name: path.absolute() for name, path in given.items() if path is not None}
+    detector = arguments.detector
+    return Restoration(
+        arguments.model if arguments.model in SHIPPED else str(Path(arguments.model).absolute()),
+        detector if detector == DEFAULT_DETECTOR else str(Path(detector).absolute()),
+        arguments.device,
+        arguments.threads or 1,
+        dataclasses.replace(options, **absolute),
+        options_sha256,
+    )
 
 
 def _todo(entries: Sequence[Entry], journal: Journal, output: Path, *, retry: bool) -> list[Entry]:

@@ -202,12 +202,16 @@ def _known(record: FileRecord) -> Known:
     stamp = record.input
     return Known(
         record.status,
-        int(stamp.get("bytes", 0)),
-        int(stamp.get("mtime_ns", 0)),
+        _whole(stamp.get("bytes")),
+        _whole(stamp.get("mtime_ns")),
         record.output,
         record.output_bytes,
         record.options,
     )
+
+
+def _whole(value: Any) -> int:
+    return value if type(value) is int else 0
 
 
 def _unchanged(entry: Entry, known: Known) -> bool:

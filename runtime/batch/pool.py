@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import traceback
+import types
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ Result = TypeVar("Result")
 OpenTask: TypeAlias = Callable[[], Callable[[Any], Any]]
 
 _START_SECONDS = 300.0  # to open networks on a loaded machine
+_LEAVE_SECONDS = 5.0
 _STARTS = 3  # in a row without a worker coming up, before the batch gives up
 RECYCLE = 1000  # jobs: a second to load the networks is nothing beside so many
 # Each process is one engine thread; libraries with pools of their own read these when they are loaded.
@@ -133,8 +135,10 @@ class Worker(Generic[Job, Result]):
                 return outcome
 
     def close(self) -> None:
-        """End the process, whatever it does."""
+        """End the process, whatever it does; an idle one may still put its things away."""
         self._connection.close()
+        if self._ready and not self.busy:
+            self._process.join(_LEAVE_SECONDS)
         if self._process.is_alive():
             self._process.kill()
         self._process.join()
@@ -159,7 +163,7 @@ class Worker(Generic[Job, Result]):
     def _lose(self, loss: str, error: str) -> Outcome[Job, Result]:
         assert self._job is not None  # noqa: S101 - only a busy worker is collected from
         lost: Outcome[Job, Result] = Outcome(self._job, None, loss, error, self._process.pid or 0)
-        self._job = None
+        self._job, self._ready = None, False
         self.close()
         self._start()
         return lost
@@ -170,7 +174,7 @@ class Worker(Generic[Job, Result]):
         self._process = context.Process(target=_serve, args=(self._open_task, theirs, self._log), daemon=True)
         self._ready, self._served = False, 0
         self._deadline = time.monotonic() + _START_SECONDS
-        with _environment(_ONE_THREAD):
+        with _environment(_ONE_THREAD), _nothing_in_main():
             self._process.start()
         theirs.close()
 
@@ -295,6 +299,17 @@ def _signal_name(number: int) -> str:
         return signal.Signals(number).name
     except ValueError:
         return f"signal {number}"
+
+
+@contextmanager
+def _nothing_in_main() -> Iterator[None]:
+    """Keep multiprocessing from importing the parent's main module, which under Ray is all of Ray, into the child."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 @contextmanager

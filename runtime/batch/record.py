@@ -57,6 +57,7 @@ class FileRecord:
         width, height: of the upright photograph in pixels; 0 where it was not read.
         faces: one entry a face, as `RestoredFace.to_json` gives it.
         seconds: stage -> time, with `total` for everything that the worker did for the file.
+        cpu_seconds: processor time for the whole file; what it would take on a machine with nothing else to do.
         worker: process id.
         rss_mib: memory of the worker after the file.
         model, options: sha256 of the restorer's file and of everything else that decides the output.
@@ -73,6 +74,7 @@ class FileRecord:
     height: int = 0
     faces: list[dict[str, Any]] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
+    cpu_seconds: float = 0.0
     worker: int = 0
     rss_mib: float = 0.0
     model: str = ""
@@ -91,9 +93,21 @@ class FileRecord:
             BundleError: not JSON, or not a record.
         """
         try:
-            return cls(**json.loads(line))
+            record = cls(**json.loads(line))
         except (ValueError, TypeError) as error:
             raise BundleError("a record of a batch", f"{line[:60]!r} ({error})", "start over") from error
+        wrong = [name for name, default in vars(_BLANK).items() if not _fits(getattr(record, name), default)]
+        if wrong:
+            raise BundleError("a record of a batch", f"{line[:60]!r} (another kind of {wrong[0]})", "start over")
+        return record
+
+
+_BLANK = FileRecord("", "")
+
+
+def _fits(value: Any, default: Any) -> bool:
+    """Whether a value is of a default's type; JSON knows one kind of number."""
+    return type(value) is type(default) or (isinstance(default, float) and type(value) is int)
 
 
 def settled(entry: Entry) -> FileRecord:

@@ -92,11 +92,13 @@ class _PhotoTask:
         self._restore, self._model, self._options, self._anonymous = restore, model, options, anonymous
 
     def __call__(self, job: Job) -> FileRecord:
-        start = time.perf_counter()
+        start, cpu = time.perf_counter(), time.process_time()
         record = FileRecord(job.name, FAILED, model=self._model, options=self._options, worker=os.getpid())
         try:
             record = replace(record, input=_stamp(job.source))
-            record = self._run(job, record)
+            restored = self._run(job, record)
+            restored.to_line()  # what cannot be recorded is not done
+            record = restored
         except PocketFaceError as error:
             record = replace(record, error=str(error))
         except Exception as error:
@@ -104,7 +106,8 @@ class _PhotoTask:
         seconds = {**record.seconds, "total": time.perf_counter() - start}
         rounded = {stage: round(value, 5) for stage, value in seconds.items()}
         when = datetime.now(UTC).isoformat(timespec="seconds")
-        return replace(record, seconds=rounded, rss_mib=round(resident_mib(), 1), when=when)
+        spent = round(time.process_time() - cpu, 5)
+        return replace(record, seconds=rounded, cpu_seconds=spent, rss_mib=round(resident_mib(), 1), when=when)
 
     def _run(self, job: Job, record: FileRecord) -> FileRecord:
         from ..images import check_destination, read_photo, write_photo

@@ -19,6 +19,7 @@ class Misbehaving:
     """Opens a task that squares numbers and does what else it is told by word."""
 
     unopened: str = ""
+    threads: int = 1
 
     def __call__(self) -> Callable[[object], object]:
         if self.unopened == "refuse":
@@ -52,7 +53,7 @@ class Copying:
     """Restores by copying bytes, and behaves as a file's content says."""
 
     seconds: float = 0.0
-    model: str = "0123"
+    threads: int = 1
 
     def __call__(self) -> Callable[[Job], FileRecord]:
         return self.restore
