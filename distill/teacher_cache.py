@@ -80,6 +80,8 @@ class TeacherCache:
             content = path.read_bytes()
         except FileNotFoundError:
             return None
+        except OSError:  # there, but not to be read
+            content = b""
         checksum, payload = content[:_DIGEST], content[_DIGEST:]
         if checksum == _checksum(key, payload):
             with suppress(ImageError):

@@ -90,8 +90,8 @@ class OnnxRestorer:
         self._limit = _BATCH if batch is None else batch
         facts = session.get_modelmeta().custom_metadata_map
         size = _agreed("size", size, statement.size, path)
-        multiple = _agreed("multiple", _whole(facts.get("multiple")), statement.multiple, path)
-        native = _agreed("native_size", _whole(facts.get("native_size")), statement.native_size, path)
+        multiple = _agreed("multiple", _whole("multiple", facts, path), statement.multiple, path)
+        native = _agreed("native_size", _whole("native_size", facts, path), statement.native_size, path)
         if size is None and multiple is None:
             raise BackendError(
                 "a fixed face size, or `multiple` in the metadata",
@@ -157,8 +157,13 @@ def _constants(inputs: Sequence[Any], values: Mapping[str, float], path: Path) -
     }
 
 
-def _whole(text: str | None) -> int | None:
-    return None if text is None else int(text)
+def _whole(name: str, facts: Mapping[str, str], path: Path) -> int | None:
+    """A positive whole number of the file's metadata."""
+    if name not in facts:
+        return None
+    if not facts[name].isdecimal() or int(facts[name]) == 0:
+        raise BackendError(f"a positive `{name}` in the metadata", f"'{facts[name]}' in {path}", "export it again")
+    return int(facts[name])
 
 
 def _agreed(name: str, own: int | None, stated: int | None, path: Path) -> int | None:

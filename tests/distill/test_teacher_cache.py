@@ -126,7 +126,8 @@ def test_what_a_killed_writer_left_is_removed_later(tmp_path: Path) -> None:
     old, young = (_entries(tmp_path)[0].with_name(f".{name}.said") for name in ("old", "young"))
     for path in (old, young):
         path.write_bytes(b"half")
-    os.utime(old, (time.time() - 7200,) * 2)
+    long_ago = time.time() - 7200
+    os.utime(old, (long_ago, long_ago))
     again = TeacherCache(tmp_path, "a" * 64)
     assert not old.exists()
     assert young.exists()

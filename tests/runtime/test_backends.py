@@ -127,6 +127,12 @@ def test_an_onnx_file_of_open_size_says_its_multiple(tmp_path: Path) -> None:
         open_restorer(_write_gain(tmp_path / "mute.onnx", 1.0, sides))
 
 
+@pytest.mark.parametrize("facts", [{"multiple": "eight"}, {"multiple": "0"}, {"multiple": "8", "native_size": "-1"}])
+def test_an_onnx_file_with_impossible_metadata_is_refused(tmp_path: Path, facts: dict[str, str]) -> None:
+    with pytest.raises(BackendError, match="positive"):
+        open_restorer(_write_gain(tmp_path / "gain.onnx", 1.0, ["N", 3, "S", "S"], facts))
+
+
 @pytest.mark.parametrize("shape", [["N", 1, 32, 32], ["N", 3, 32, 16], [3, 32, 32], [4, 3, 32, 32]])
 def test_an_onnx_file_of_another_shape_is_refused(tmp_path: Path, shape: list[int | str]) -> None:
     with pytest.raises(BackendError):

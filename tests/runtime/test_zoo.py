@@ -53,7 +53,7 @@ def _faces(count: int, size: int) -> Tensor:
     return F.interpolate(noise, (size, size), mode="bicubic").clamp(0, 1)
 
 
-def _lively(network: nn.Module, seed: int = 0) -> nn.Module:
+def _lively(network: Any, seed: int = 0) -> Any:
     """Random weights under which nothing is zero that training would have moved."""
     torch.manual_seed(seed)
     for name, parameter in network.named_parameters():
