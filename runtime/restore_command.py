@@ -80,6 +80,7 @@ def run(arguments: argparse.Namespace) -> int:
     companions = open_companions(options, detector, device=arguments.device, threads=arguments.threads)
     result = restore_photo(photo, restorer, detector, options, companions)
     unchanged = result.photo is photo
+    del photo  # a large scan is held twice by now, and encoding holds it once more
     _write(arguments, result, unchanged=unchanged)
     if arguments.json is not None:
         record = json.dumps(_record(arguments, options, restorer.info, result), indent=1)

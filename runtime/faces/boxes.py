@@ -11,6 +11,8 @@ from .detect import Detection
 
 Boxes: TypeAlias = NDArray[np.float64]
 
+_BLOCK = 128  # compared with all others at once; a crowd's thousands shall not be compared with thousands
+
 
 def suppress(
     boxes: Boxes, scores: NDArray[np.float64], threshold: float, *, of_smaller: bool = False
@@ -26,17 +28,25 @@ def suppress(
     Returns:
         Indices of the boxes kept, best first.
     """
-    areas = (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
     order = np.argsort(-scores, kind="stable")
-    kept: list[int] = []
-    while order.size:
-        best, order = order[0], order[1:]
-        kept.append(int(best))
-        sides = np.minimum(boxes[best, 2:], boxes[order, 2:]) - np.maximum(boxes[best, :2], boxes[order, :2])
-        shared = np.prod(np.maximum(sides, 0.0), axis=1)
-        whole = np.minimum(areas[best], areas[order]) if of_smaller else areas[best] + areas[order] - shared
-        order = order[shared <= threshold * whole]
-    return np.array(kept, np.intp)
+    ordered = boxes[order]
+    stays = np.ones(len(order), np.bool_)
+    for start in range(0, len(order), _BLOCK):
+        rows = start + np.nonzero(stays[start : start + _BLOCK])[0]
+        for row, covers in zip(rows, _shared(ordered[rows], ordered, of_smaller=of_smaller) > threshold, strict=True):
+            if stays[row]:
+                stays[row + 1 :] &= ~covers[row + 1 :]
+    return order[stays]
+
+
+def _shared(ones: Boxes, others: Boxes, *, of_smaller: bool) -> NDArray[np.float64]:
+    """Overlap of each of `ones` (K, 4) with each of `others` (N, 4): (K, N), the share of the union or smaller box."""
+    left_top = np.maximum(ones[:, None, :2], others[:, :2])
+    right_bottom = np.minimum(ones[:, None, 2:], others[:, 2:])
+    shared = np.prod(np.maximum(right_bottom - left_top, 0.0), axis=2)
+    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (ones, others)]
+    whole = np.minimum(areas[0][:, None], areas[1]) if of_smaller else areas[0][:, None] + areas[1] - shared
+    return shared / np.maximum(whole, 1e-12)
 
 
 def squared(boxes: Boxes) -> Boxes:
