@@ -30,7 +30,7 @@ from ..runtime.models.checkpoint import CheckpointInfo, load_model
 from ..runtime.parity import TOLERANCES, ParityReport, compare
 from ..runtime.weights import SHIPPED, shipped_path
 from .bundle_readme import write_readme
-from .calibration import ActivationRanges
+from .calibration import ActivationRanges, check_half_range
 from .calibration_set import ranges_for
 from .deploy_graph import build_deploy_graph
 from .golden import read_golden, write_golden
@@ -57,17 +57,20 @@ class Plan:
     Args:
         checkpoint: a student's `.safetensors`.
         targets: names of TARGETS.
-        precisions: of `fp32`, `fp16`, `int8`; each target writes those that it can.
+        precisions: of TOLERANCES; each target writes those that it can. None takes each target's usual ones, which for
+            some variants are none.
         sizes: S of the faces, each a multiple of the network's.
         calibration: folder of aligned crops to measure activation ranges on; None takes those measured beside the
             checkpoint.
+        keep_float: names of nodes that 8-bit files compute in float; None takes `float_ends_of`.
     """
 
     checkpoint: Path
     targets: Sequence[str] = tuple(TARGETS)
-    precisions: Sequence[str] = ("fp32", "fp16", "int8")
+    precisions: Sequence[str] | None = None
     sizes: Sequence[int] = (256,)
     calibration: Path | None = None
+    keep_float: tuple[str, ...] | None = None
 
     def files(self) -> list[tuple[Target, str, int]]:
         """Target, precision and size of every file, in the order in which they are written.
@@ -76,7 +79,7 @@ class Plan:
             InputError: a target or precision that does not exist, a name given twice, or nothing to write.
         """
         known = {"target": tuple(TARGETS), "precision": tuple(TOLERANCES)}
-        for what, names in (("target", self.targets), ("precision", self.precisions)):
+        for what, names in (("target", self.targets), ("precision", self.precisions or ())):
             wrong = [name for name in names if name not in known[what]]
             if wrong:
                 raise InputError(f"a {what} of {', '.join(known[what])}", f"'{wrong[0]}'")
@@ -84,8 +87,8 @@ class Plan:
             (TARGETS[name], precision, size)
             for size in dict.fromkeys(self.sizes)
             for name in dict.fromkeys(self.targets)
-            for precision in dict.fromkeys(self.precisions)
-            if precision in TARGETS[name].precisions
+            for precision in dict.fromkeys(TARGETS[name].usual if self.precisions is None else self.precisions)
+            if precision in TARGETS[name].precisions and (size == self.sizes[0] or not TARGETS[name].flexible)
         ]
         if not files:
             raise InputError("at least one file to write", "a choice that leaves none")
@@ -119,7 +122,12 @@ def build_bundle(plan: Plan, output: Path, step: Callable[[str], None] = lambda 
     ranges = ranges_for(graph, plan.checkpoint, plan.calibration) if calibrated else None
     with replacing_folder(output) as folder:
         golden = tuple(write_golden(folder, size, student) for size in dict.fromkeys(plan.sizes))
-        builder = _Builder(folder, name, graph, ranges, _facts(info, student), golden)
+        if any(_computes_in_half(target, precision) for target, precision, _ in files):
+            check_half_range(graph, read_golden(folder, golden[0])[0])
+        facts = _facts(info, student)
+        builder = _Builder(
+            folder, name, graph, ranges, facts, golden, tuple(dict.fromkeys(plan.sizes)), plan.keep_float
+        )
         artefacts = []
         for target, precision, size in files:
             step(f"{target.name} {precision} {size}")
@@ -144,27 +152,39 @@ class _Builder:
     ranges: ActivationRanges | None
     facts: dict[str, str]
     golden: tuple[Golden, ...]
+    sizes: tuple[int, ...]
+    keep_float: tuple[str, ...] | None
 
     def add(self, target: Target, precision: str, size: int) -> Artefact:
         """Write one file, run it, read its weights back, and describe it."""
-        stem = f"{self.name}_{size}_{precision}"
+        stem = f"{self.name}_{'flexible' if target.flexible else size}_{precision}{target.mark}"
         path = self.folder / f"{stem}{target.suffix}"
         ranges = self.ranges if precision in target.calibrated else None
         facts = self.facts | {"name": stem, "precision": precision, "native_size": str(size)}
-        target.write(Job(self.graph, size, precision, path, ranges, facts))
-        report, engine = self._run(path, precision, size)
+        # With one size alone a flexible file takes twice that too.
+        sizes = (self.sizes if len(self.sizes) > 1 else (size, 2 * size)) if target.flexible else ()
+        target.write(Job(self.graph, size, precision, path, ranges, facts, self.keep_float, sizes))
+        report, engine = self._run(path, precision, self.sizes if target.flexible else (size,))
         contents = target.read(path)
         self._check_weights(path, contents.weights)
         file = describe_file(self.folder, path.name)
         figures = _figures(report, engine)
         fingerprint = digest(contents.weights)
-        return Artefact(file, target.name, precision, size, fingerprint, contents.inputs, contents.outputs, figures)
+        return Artefact(
+            file, target.name, precision, size, fingerprint, contents.inputs, contents.outputs, figures,
+            contents.min_runtime,
+        )  # fmt: skip
 
-    def _run(self, path: Path, precision: str, size: int) -> tuple[ParityReport, str]:
-        golden = next(entry for entry in self.golden if entry.size == size)
-        given, restored = read_golden(self.folder, golden)
+    def _run(self, path: Path, precision: str, sizes: Sequence[int]) -> tuple[ParityReport, str]:
         restorer = open_restorer(path, device="cpu")
-        report = compare(restored, restorer, given, golden.names)
+        reports = []
+        for golden in self.golden:
+            if golden.size in sizes:
+                given, restored = read_golden(self.folder, golden)
+                reports.append(compare(restored, restorer, given, golden.names))
+        report = ParityReport(
+            reports[0].reference, reports[0].candidate, tuple(row for report in reports for row in report.rows)
+        )
         wrong = report.violations(TOLERANCES[precision])
         if wrong:
             raise ExportError(
@@ -184,6 +204,11 @@ def licence_of(info: CheckpointInfo, checkpoint: Path) -> str:
     if isinstance(stated, str) and stated:
         return stated
     return f"see {LICENCES}" if is_shipped(checkpoint) else "not stated in the checkpoint"
+
+
+def _computes_in_half(target: Target, precision: str) -> bool:
+    """TFLite's fp16 files are widened first; delegates that compute in half precision take fp32 files too."""
+    return precision == "fp16" or (target.suffix == ".mlpackage" and precision != "fp32")
 
 
 def is_shipped(checkpoint: Path) -> bool:
@@ -206,7 +231,11 @@ def _facts(info: CheckpointInfo, student: PytorchRestorer) -> dict[str, str]:
     return {
         "author": "PocketFace",
         "version": version("pocketface"),
-        "description": "Restores an aligned face: RGB in [0, 1] in and out, FFHQ five-point template.",
+        "description": "Restores one aligned face.",
+        "input": "image: one face, RGB, black 0 and white 1 (or 255 where the type is uint8), aligned",
+        "output": "restored: the same face, same shape, type and range",
+        "preprocessing": "similarity transform of five landmarks (eyes, nose tip, mouth corners) to the FFHQ template; "
+        "no mean or deviation: scaling and clamping are inside",
         "licence": str(info.training.get("licence", "see the bundle's manifest.json")),
         "checkpoint_sha256": info.sha256,
         "multiple": str(student.info.multiple),

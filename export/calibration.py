@@ -26,6 +26,7 @@ from ..runtime.restorer import Faces, check_faces
 from .deploy_graph import IMAGE, RESTORED, weights_sha256
 
 FORMAT = "pocketface-ranges-1"
+HALF_LIMIT = 65504.0
 LOW_QUANTILE, HIGH_QUANTILE = 0.00001, 0.99999
 # Fine against the 255 levels that the range between the quantiles gets, even where outliers stretch the extremes.
 _BINS = 8192
@@ -131,6 +132,26 @@ def observe_ranges(
     values = {name: histograms.quantiles(name, quantiles) for name in extremes.values}
     values |= {IMAGE: (0.0, 1.0), RESTORED: (0.0, 1.0)}
     return ActivationRanges(values, weights_sha256(graph), provenance, quantiles)
+
+
+def check_half_range(graph: fx.GraphModule, faces: Faces) -> None:
+    """Make sure that half precision can hold every activation.
+
+    An engine that computes a float16 file in float32, as ONNX Runtime does on CPUs, would not notice; a phone would.
+
+    Raises:
+        ContractError: faces outside the contract.
+        ExportError: an activation beyond 65504; names the worst node.
+    """
+    check_faces(faces)
+    extremes = _Extremes(graph)
+    _run(extremes, faces)
+    node, (low, high) = max(extremes.values.items(), key=lambda item: max(abs(side) for side in item[1]))
+    if max(abs(low), abs(high)) > HALF_LIMIT:
+        raise ExportError(
+            f"activations within float16, below {HALF_LIMIT:g}", f"{low:g} to {high:g} at node {node}",
+            "leave fp16 and Core ML out, or train again",
+        )  # fmt: skip
 
 
 def degrade_for_calibration(crops: Iterator[NDArray[np.uint8]] | list[NDArray[np.uint8]], seed: int = 0) -> Faces:

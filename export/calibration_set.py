@@ -15,16 +15,16 @@ from numpy.typing import NDArray
 from torch import fx
 
 from ..runtime.cli import run_module
-from ..runtime.errors import ExportError, InputError
+from ..runtime.errors import ExportError
 from ..runtime.faces.degrade import degrade_face
 from ..runtime.images import read_photo, to_faces, to_uint8
 from ..runtime.models.checkpoint import load_model
 from ..runtime.restorer import Faces
 from .calibration import ActivationRanges, degrade_for_calibration, observe_ranges
 from .deploy_graph import build_deploy_graph
+from .gate_faces import image_files, spread_out
 
 SUFFIX = ".ranges.json"
-_IMAGES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
 # More change the quantiles in the third digit only and cost a minute a hundred.
 _ENOUGH = 96
 
@@ -80,11 +80,8 @@ def _measure(graph: fx.GraphModule, folder: Path) -> ActivationRanges:
 
 def _chosen(folder: Path, count: int) -> tuple[int, list[NDArray[np.uint8]]]:
     """How many images a folder holds, and some of them, so spread that no one person's series decides."""
-    files = sorted(path for path in folder.rglob("*") if path.suffix.lower() in _IMAGES) if folder.is_dir() else []
-    if not files or count < 1:
-        raise InputError("a folder of aligned faces", f"no images in {folder}" if not files else f"{count} of them")
-    chosen = [files[round(place)] for place in np.linspace(0, len(files) - 1, min(count, len(files)))]
-    return len(files), [to_uint8(read_photo(path).rgb) for path in chosen]
+    files = image_files(folder)
+    return len(files), [to_uint8(read_photo(path).rgb) for path in spread_out(files, count)]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

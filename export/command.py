@@ -14,6 +14,7 @@ from pathlib import Path
 from ..runtime.manifest import Manifest
 from ..runtime.parity import TOLERANCES
 from ..runtime.weights import find_checkpoint
+from .audit import read_proposal
 from .bundle import Plan, build_bundle
 from .progress import shown
 from .targets import TARGETS
@@ -26,9 +27,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", "-o", type=Path, required=True, help="folder of the bundle, made or replaced")
     parser.add_argument("--checkpoint", default=_DEFAULT, help="a student, by name or path (default: %(default)s)")
     parser.add_argument("--sizes", nargs="+", type=int, default=[256], help="pixels a side of the faces (default: 256)")
-    parser.add_argument("--targets", nargs="+", choices=tuple(TARGETS), default=list(TARGETS), help="default: all")
+    parser.add_argument("--targets", nargs="+", choices=tuple(TARGETS), default=list(TARGETS), help="default: any")
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument(
+        "--precisions", nargs="+", choices=tuple(TOLERANCES), help="default: the usual ones of each target"
+    )
+    choice.add_argument("--all", action="store_true", help="every precision that each target can be written in")
     parser.add_argument(
-        "--precisions", nargs="+", choices=tuple(TOLERANCES), default=list(TOLERANCES), help="default: all"
+        "--keep-float",
+        type=Path,
+        metavar="AUDIT",
+        help="an audit.json whose proposal 8-bit files compute in float (default: both ends of the network)",
     )
     parser.add_argument(
         "--calibration",
@@ -39,12 +48,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Export, and print one line a file."""
+    precisions = tuple(TOLERANCES) if arguments.all else arguments.precisions
     plan = Plan(
         find_checkpoint(arguments.checkpoint),
         tuple(arguments.targets),
-        tuple(arguments.precisions),
+        None if precisions is None else tuple(precisions),
         tuple(arguments.sizes),
         arguments.calibration,
+        None if arguments.keep_float is None else read_proposal(arguments.keep_float),
     )
     with shown(len(plan.files())) as step:
         manifest = build_bundle(plan, arguments.output, step)

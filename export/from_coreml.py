@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime.backends.mlpackage import COMPRESSED, constant_of, read_package, read_program
+from ..runtime.backends.mlpackage import constant_of, read_package, read_program
 from ..runtime.errors import BackendError, BundleError
 from ..runtime.manifest import TensorSpec
 from .stored_weights import Contents, Stored, store
+
+# What runs a specification's version, from coremltools' table of deployment targets.
+_SYSTEMS = {6: "iOS 15, macOS 12", 7: "iOS 16, macOS 13", 8: "iOS 17, macOS 14", 9: "iOS 18, macOS 15"}
 
 
 def read_coreml(path: Path) -> Contents:
@@ -30,15 +33,24 @@ def read_coreml(path: Path) -> Contents:
                 weights.append(store(f"{operation.name}.slope", slope))
     except (BackendError, KeyError, ValueError) as error:
         raise BundleError("a package as written by to_coreml", f"{path}: {error}", "export the bundle again") from error
-    shape = (1, 3, package.size, package.size)
-    specs = [TensorSpec(name, shape, "float32", "NCHW", 0.0, 1.0) for name in (package.given, package.restored)]
-    return Contents((specs[0],), (specs[1],), tuple(weights))
+    size: int | str = package.sizes[0] if len(package.sizes) == 1 else "S"
+    shape, dtype, high = (1, 3, size, size), "float32", 1.0
+    if package.images:
+        dtype, high = "uint8", 255.0
+    layout = "image" if package.images else "NCHW"
+    specs = [TensorSpec(name, shape, dtype, layout, 0.0, high) for name in (package.given, package.restored)]
+    version = int(package.spec.specificationVersion)
+    oldest = _SYSTEMS.get(version, f"Core ML specification {version}")
+    return Contents((specs[0],), (specs[1],), tuple(weights), oldest)
 
 
 def _decode(value: Any) -> Stored:
     constant = np.asarray(constant_of(value))
     maker = value.op
-    if maker.op_type != COMPRESSED:
-        return store(value.name, constant)
-    steps = np.asarray(maker.inputs["scale"].val, np.float32)
-    return store(value.name, constant, steps.reshape(-1, *[1] * (constant.ndim - 1)))
+    if maker.op_type == "constexpr_affine_dequantize":
+        steps = np.asarray(maker.inputs["scale"].val, np.float32)
+        return store(value.name, constant, steps.reshape(-1, *[1] * (constant.ndim - 1)))
+    if maker.op_type == "constexpr_lut_to_dense":  # no value lies further from an entry of the table than half a gap
+        entries = np.sort(np.asarray(maker.inputs["lut"].val, np.float32))
+        return store(value.name, constant, float(np.diff(entries).max(initial=0.0)))
+    return store(value.name, constant)

@@ -13,6 +13,9 @@ from ..runtime.errors import BundleError
 from ..runtime.manifest import TensorSpec
 from .stored_weights import Contents, Stored, regroup, store
 
+# The first ONNX Runtime that knows an opset, as its compatibility table says.
+_FIRST_RUNTIME = {13: "1.6", 14: "1.7", 15: "1.10", 16: "1.11", 17: "1.12", 18: "1.14"}
+
 
 def read_onnx(path: Path) -> Contents:
     """Decode an ONNX file.
@@ -21,7 +24,8 @@ def read_onnx(path: Path) -> Contents:
         BundleError: damaged, or not of the kind that `to_onnx` writes.
     """
     try:
-        body = onnx.load(path).graph
+        model = onnx.load(path)
+        body = model.graph
         constants = {tensor.name: numpy_helper.to_array(tensor) for tensor in body.initializer}
         makers = {name: node for node in body.node for name in node.output}
         blocks = _blocks(body)
@@ -32,11 +36,18 @@ def read_onnx(path: Path) -> Contents:
                 weights += [regroup(_decode(name, constants, makers), block) for name in node.input[1:]]
             elif node.op_type == "LeakyRelu":
                 weights.append(store(f"{node.name}.slope", np.asarray(_attribute(node, "alpha"), np.float32)))
-        return Contents(_describe(body.input), _describe(body.output), tuple(weights))
+        return Contents(_describe(body.input), _describe(body.output), tuple(weights), _oldest_runtime(model))
     except Exception as error:  # protobuf's errors share no base but Exception
         raise BundleError(
             "an ONNX file as written by to_onnx", f"{path}: {error}", "export the bundle again"
         ) from error
+
+
+def _oldest_runtime(model: onnx.ModelProto) -> str:
+    opset = max(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+    if opset not in _FIRST_RUNTIME:
+        raise ValueError(f"opset {opset}")
+    return f"ONNX Runtime {_FIRST_RUNTIME[opset]}"
 
 
 def _blocks(body: onnx.GraphProto) -> dict[str, int]:

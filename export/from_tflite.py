@@ -11,6 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ..runtime.errors import BundleError
 from ..runtime.manifest import TensorSpec
 from .stored_weights import Contents, Stored, rearrange, regroup, store
+from .tflite_versions import oldest_runtime
 
 _TYPES = {
     schema.TensorType.FLOAT32: np.dtype("<f4"),
@@ -19,6 +20,7 @@ _TYPES = {
     schema.TensorType.INT8: np.dtype("i1"),
     schema.TensorType.UINT8: np.dtype("u1"),
 }
+_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 # From (O, kh, kw, I), or (1, kh, kw, O) where depthwise, to (O, I, kh, kw).
 _AXES = {
     schema.BuiltinOperator.CONV_2D: (0, 3, 1, 2),
@@ -34,7 +36,8 @@ def read_tflite(path: Path) -> Contents:
     """
     try:
         reader = _Reader(path.read_bytes())
-        return Contents(reader.describe("inputs"), reader.describe("outputs"), tuple(reader.weights()))
+        specs = [reader.describe(end) for end in ("inputs", "outputs")]
+        return Contents(specs[0], specs[1], tuple(reader.weights()), f"TFLite {oldest_runtime(reader.operators)}")
     except Exception as error:  # a damaged flatbuffer raises whatever reading at a wrong place raises
         raise BundleError(
             "a TFLite file written by to_tflite", f"{path}: {error}", "export the bundle again"
@@ -51,10 +54,12 @@ class _Reader:
         (self._graph,) = model.subgraphs
         self._buffers = [buffer.data for buffer in model.buffers]
         self._codes = [max(code.builtinCode, code.deprecatedBuiltinCode) for code in model.operatorCodes]
+        versions = [int(code.version) for code in model.operatorCodes]
+        self.operators = [(_NAMES[code], version) for code, version in zip(self._codes, versions, strict=True)]
         # Half-precision constants are widened by an operator of their own; where it reads is where they are.
-        widened = self._operators(schema.BuiltinOperator.DEQUANTIZE)
+        widened = self._find(schema.BuiltinOperator.DEQUANTIZE)
         self._origins = {int(operator.outputs[0]): int(operator.inputs[0]) for operator in widened}
-        shuffled = self._operators(schema.BuiltinOperator.DEPTH_TO_SPACE)
+        shuffled = self._find(schema.BuiltinOperator.DEPTH_TO_SPACE)
         self._blocks = {int(operator.inputs[0]): int(operator.builtinOptions.blockSize) for operator in shuffled}
 
     def describe(self, end: str) -> tuple[TensorSpec, ...]:
@@ -83,7 +88,7 @@ class _Reader:
         kernel = rearrange(kernel, lambda values: values.transpose(_AXES[self._code(operator)]))
         return [regroup(part, self._blocks.get(int(operator.outputs[0]), 1)) for part in (kernel, bias)]
 
-    def _operators(self, code: int) -> list[Any]:
+    def _find(self, code: int) -> list[Any]:
         return [operator for operator in self._graph.operators if self._code(operator) == code]
 
     def _code(self, operator: Any) -> int:

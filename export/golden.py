@@ -1,12 +1,14 @@
-"""Golden vectors: one real face, degraded and tinted in eight ways, and what the PyTorch student makes of it.
+"""Golden vectors: one real face, degraded and altered in ten ways, and what the PyTorch student makes of it.
 
 They travel in the bundle as raw numbers, so that a device test needs neither PyTorch nor photographs.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,24 +30,64 @@ _SEPIA = np.array([1.0, 0.86, 0.67])
 
 
 def golden_faces(size: int) -> tuple[Faces, tuple[str, ...]]:
-    """Make the golden faces and their names: (8, 3, size, size) float32 RGB in [0, 1], every value a multiple of 1/255.
+    """Make the golden faces and their names: (10, 3, size, size) float32 RGB, multiples of 1/255 in [0, 1].
 
-    Three are degraded by the grid's levels; five more are the medium one made dark, bright, grey, sepia, and flat (its
-    mean colour everywhere), where wrong channel orders, clipped ranges and padding show best.
+    Three are degraded by the grid's levels; the others are level medium: dark, bright, grey, sepia, flat (one colour
+    everywhere), where wrong channel orders, clipped ranges and padding show best; occluded and turned.
     """
     face = aligned_astronaut(size)
     faces = {level: degrade_face(face, level, _SEED) for level in ("mild", "medium", "severe")}
-    medium = faces["medium"].astype(np.float64)
-    luma = medium @ _LUMA
-    variants = {
-        "dark": medium * 0.25,
-        "bright": 255 - (255 - medium) * 0.25,
-        "grey": np.repeat(luma[..., None], 3, axis=2),
-        "sepia": luma[..., None] * _SEPIA,
-        "flat": np.broadcast_to(medium.mean(axis=(0, 1)), medium.shape),
-    }
-    faces |= {name: np.rint(variant).astype(np.uint8) for name, variant in variants.items()}
+    faces |= {name: treat_face(face, name, _SEED) for name in TREATMENTS}
     return to_faces(list(faces.values())), tuple(faces)
+
+
+def treat_face(face: NDArray[np.uint8], treatment: str, seed: int) -> NDArray[np.uint8]:
+    """Degrade a face at level medium, altered in one of the ways that break restorers.
+
+    Args:
+        face: (S, S, 3) uint8 RGB, sharp and aligned.
+        treatment: one of TREATMENTS.
+        seed: of the degradation.
+
+    Raises:
+        KeyError: another treatment.
+    """
+    if treatment in _BEFORE:
+        return degrade_face(_BEFORE[treatment](face), "medium", seed)
+    return np.rint(_AFTER[treatment](degrade_face(face, "medium", seed).astype(np.float64))).astype(np.uint8)
+
+
+def _occluded(face: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """A dark, sharp-edged object over mouth and one cheek, as a hand, a mask or a microphone would be."""
+    side, covered = len(face), face.copy()
+    centre, axes = (round(0.42 * side), round(0.75 * side)), (round(0.3 * side), round(0.16 * side))
+    cv2.ellipse(covered, centre, axes, 20, 0, 360, (46, 60, 82), -1)
+    return covered
+
+
+def _turned(face: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Columns moved so that one half of the face shrinks to a third, as it does where a head turns aside."""
+    side = len(face)
+    place = np.linspace(0, 1, side)
+    bent = np.interp(place, [0, 0.3, 0.75, 1], [0, 0.5, 0.8, 1]) * (side - 1)
+    columns = np.broadcast_to(bent.astype(np.float32), (side, side)).copy()
+    rows = np.broadcast_to(np.arange(side, dtype=np.float32)[:, None], (side, side)).copy()
+    return np.asarray(cv2.remap(face, columns, rows, cv2.INTER_LINEAR), np.uint8)
+
+
+def _luma(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return (values @ _LUMA)[..., None]
+
+
+_BEFORE = {"occluded": _occluded, "turned": _turned}
+_AFTER: dict[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "dark": lambda values: values * 0.25,
+    "bright": lambda values: 255 - (255 - values) * 0.25,
+    "grey": lambda values: np.repeat(_luma(values), 3, axis=2),
+    "sepia": lambda values: _luma(values) * _SEPIA,
+    "flat": lambda values: np.broadcast_to(values.mean(axis=(0, 1)), values.shape),
+}
+TREATMENTS = (*_AFTER, *_BEFORE)
 
 
 def aligned_astronaut(size: int) -> NDArray[np.uint8]:

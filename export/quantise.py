@@ -13,6 +13,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ..runtime.errors import ExportError
+
 _LOWEST, _HIGHEST = -128, 127
 _WEIGHT_LIMIT = 127
 # A tensor that is constant still needs a scale to divide by.
@@ -97,3 +99,16 @@ def quantise_layer(
     bias_levels = np.rint(bias.astype(np.float64) / bias_scales.astype(np.float64)).astype(np.int32)
     zeros = np.zeros(scales.shape, np.int64)
     return QuantizedLayer(levels, Quantization(scales, zeros, axis), bias_levels, Quantization(bias_scales, zeros))
+
+
+def to_half(name: str, values: NDArray[np.floating]) -> NDArray[np.float16]:
+    """Round weights to half precision.
+
+    Raises:
+        ExportError: one that half precision cannot hold.
+    """
+    with np.errstate(over="ignore"):  # said below, with a name
+        half = values.astype(np.float16)
+    if not np.isfinite(half).all():
+        raise ExportError("weights within float16, below 65504", f"{np.abs(values).max():g} in {name}", "use fp32")
+    return half

@@ -17,12 +17,11 @@ from torch import Tensor, fx, nn
 
 from ..runtime.metrics import psnr, snr_of_residual
 from ..runtime.restorer import Faces, check_faces
-from .calibration import ActivationRanges
+from .calibration import HALF_LIMIT, ActivationRanges
 from .deploy_graph import IMAGE, RESTORED, module_of, tail_of
 from .quantise import Quantization, quantise_layer
 from .tflite_lowering import assign_scales
 
-HALF_LIMIT = 65504.0
 _LOWEST, _HIGHEST = -128, 127
 # These move or mix values of one range: they are rounded to the levels of what they read.
 _KEEPS_SCALE = (nn.Upsample, nn.PixelShuffle)

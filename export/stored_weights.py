@@ -50,11 +50,13 @@ class Contents:
     Args:
         inputs, outputs: its tensors.
         weights: in the network's order: of each convolution kernel and bias, of each LeakyReLU its slope.
+        min_runtime: the oldest runtime that knows all of its operations, in words.
     """
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     weights: tuple[Stored, ...]
+    min_runtime: str
 
 
 def store(name: str, value: NDArray[np.generic], step: NDArray[np.floating] | float = 0.0) -> Stored:

@@ -98,6 +98,11 @@ class TFLiteBuilder:
         entry.name, entry.buffer = name, self._buffer(content)
         self._metadata.append(entry)
 
+    def operators(self) -> list[tuple[str, int]]:
+        """Name and version of every kind of operator used so far."""
+        names = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+        return [(names[code], version) for code, version in self._codes]
+
     def to_bytes(
         self, description: str, signature: str, inputs: Mapping[str, int], outputs: Mapping[str, int]
     ) -> bytes:

@@ -14,7 +14,7 @@ from torch import fx, nn
 
 from ..runtime.errors import ExportError
 from .deploy_graph import describe, module_of
-from .quantise import Quantization, spread
+from .quantise import Quantization, spread, to_half
 from .tflite_builder import TFLiteBuilder
 
 # Lowest versions that know the use made of each operator, in float and in int8.
@@ -113,11 +113,7 @@ class Lowering:
         """Add float weights, for fp16 in half precision with the operator that widens them."""
         if self.precision != "fp16":
             return self.builder.constant(name, values)
-        with np.errstate(over="ignore"):  # said below, with a name
-            half = values.astype(np.float16)
-        if not np.isfinite(half).all():
-            raise ExportError("weights within float16, below 65504", f"{np.abs(values).max():g} in {name}", "use fp32")
-        stored = self.builder.constant(f"{name}_fp16", half)
+        stored = self.builder.constant(f"{name}_fp16", to_half(name, values))
         widened = self.builder.tensor(name, values.shape, np.float32)
         self.builder.operator("DEQUANTIZE", 3, [stored], [widened])
         return widened

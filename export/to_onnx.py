@@ -32,6 +32,7 @@ from .deploy_graph import (
     shuffle_after,
 )
 from .onnx_int8 import quantise
+from .quantise import to_half
 
 if TYPE_CHECKING:
     from .calibration import ActivationRanges
@@ -126,7 +127,7 @@ def halve(model: onnx.ModelProto) -> onnx.ModelProto:
 def _half(tensor: TensorProto) -> TensorProto:
     if tensor.name == _UPSAMPLE_FACTORS:  # Resize takes its factors in float32, whatever it resizes
         return tensor
-    return numpy_helper.from_array(numpy_helper.to_array(tensor).astype(np.float16), tensor.name)
+    return numpy_helper.from_array(to_half(tensor.name, numpy_helper.to_array(tensor)), tensor.name)
 
 
 _UPSAMPLE_FACTORS = "upsample_factors"

@@ -23,6 +23,7 @@ from .quantise import Quantization, per_tensor
 from .tflite_builder import TFLiteBuilder
 from .tflite_lowering import Lowering, Shape, assign_scales
 from .tflite_ops import lower
+from .tflite_versions import oldest_runtime
 
 if TYPE_CHECKING:
     from .calibration import ActivationRanges
@@ -30,8 +31,8 @@ if TYPE_CHECKING:
 PRECISIONS = ("fp32", "fp16", "dynamic8", "int8")
 IMAGE_IO = ("float32", "uint8")
 SIGNATURE = "restore"
-# Loads there and gives the same answers (docs/experiments.md); the key and the padding are TFLite's own convention.
-_MIN_RUNTIME = b"2.7.0".ljust(16, b"\0")
+# TFLite's own convention for the metadata entry `min_runtime_version`.
+_VERSION_BYTES = 16
 _GREY_LEVELS = per_tensor(1 / 255, 0)
 # A second run at other sizes shows which dimensions follow the open ones; even, so that strides of 2 stay whole.
 _OTHER_SIZE = 16
@@ -200,7 +201,8 @@ def _write(state: Lowering, image_io: str, labels: Labels) -> bytes:
     if len(names) != len(outputs):
         raise ExportError(f"{len(outputs)} names of outputs", f"{len(names)}: {', '.join(names)}")
     ends = {name: _add_output(state, node, name, image_io) for name, node in zip(names, outputs, strict=True)}
-    state.builder.metadata("min_runtime_version", _MIN_RUNTIME)
+    oldest = oldest_runtime(state.builder.operators()).encode()
+    state.builder.metadata("min_runtime_version", oldest.ljust(_VERSION_BYTES, b"\0"))
     facts = json.dumps(dict(labels.facts), sort_keys=True, ensure_ascii=False)
     state.builder.metadata("pocketface", facts.encode())
     return state.builder.to_bytes(labels.description, labels.signature, inputs, ends)

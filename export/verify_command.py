@@ -17,10 +17,16 @@ import sys
 from pathlib import Path
 
 from ..runtime.atomic import replacing_file
+from ..runtime.faces.detect import open_detector
+from ..runtime.faces.identity import IdentityNetwork
+from ..runtime.manifest import read_manifest
 from ..runtime.weights import find_checkpoint
+from .gate_faces import gate_faces
 from .progress import shown
 from .targets import TARGETS
-from .verify import FileVerdict, Verdict, count_steps, verify_bundle
+from .verify import FileVerdict, Gate, Verdict, count_steps, verify_bundle
+
+_COUNT = 40
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,14 +34,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("bundle", type=Path, help="folder written by `pocketface export`")
     parser.add_argument("--checkpoint", help="the student it was made from, by name or path (default: the shipped one)")
     parser.add_argument("--targets", nargs="+", choices=tuple(TARGETS), help="prove only these (default: all)")
+    parser.add_argument("--faces", type=Path, help="folder of sharp aligned faces: run files on these too, degraded")
+    parser.add_argument("--count", type=int, default=_COUNT, help="how many of them (default: %(default)s)")
+    parser.add_argument("--identity", action="store_true", help="measure identity drift with the shipped network")
     parser.add_argument("--json", type=Path, help="write the verdict here too")
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Verify, print one line a file, and return the exit code."""
     checkpoint = None if arguments.checkpoint is None else find_checkpoint(arguments.checkpoint)
+    gate = _gate(arguments)
     with shown(count_steps(arguments.bundle)) as step:
-        verdict = verify_bundle(arguments.bundle, checkpoint=checkpoint, targets=arguments.targets, step=step)
+        verdict = verify_bundle(
+            arguments.bundle, checkpoint=checkpoint, targets=arguments.targets, gate=gate, step=step
+        )
     sys.stdout.write(_table(verdict))
     if arguments.json is not None:
         content = {"passed": verdict.passed, **dataclasses.asdict(verdict)}
@@ -44,9 +56,19 @@ def run(arguments: argparse.Namespace) -> int:
     return 0 if verdict.passed else 1
 
 
+def _gate(arguments: argparse.Namespace) -> Gate:
+    """The faces and the identity network that were asked for."""
+    embed = IdentityNetwork() if arguments.identity else None
+    if arguments.faces is None:
+        return Gate(embed=embed)
+    size = min(entry.size for entry in read_manifest(arguments.bundle).golden)
+    faces, names = gate_faces(arguments.faces, size, arguments.count, open_detector())
+    return Gate(faces, names, embed)
+
+
 def _table(verdict: Verdict) -> str:
     width = max(len(file.path) for file in verdict.files)
-    lines = [f"{'file':<{width}} {'bytes':>12} {'engine':<14} {'dB':>6}  verdict"]
+    lines = [f"{'file':<{width}} {'bytes':>12} {'engine':<14} {'dB':>6} {'worst face':<18} verdict"]
     lines += [_line(file, width) for file in verdict.files]
     conclusion = "proven" if verdict.passed else "NOT proven"
     lines.append(f"{verdict.name}: {conclusion}; weights compared with {verdict.compared_with}")
@@ -55,5 +77,5 @@ def _table(verdict: Verdict) -> str:
 
 def _line(file: FileVerdict, width: int) -> str:
     decibels = "" if file.min_psnr_db is None else f"{file.min_psnr_db:.1f}"
-    line = f"{file.path:<{width}} {file.bytes:>12,} {file.engine:<14} {decibels:>6}  {'; '.join(file.problems) or 'ok'}"
-    return line if not file.lint else f"{line}; {file.lint}"
+    words = "; ".join([*(file.problems or ["ok"]), *([file.lint] if file.lint else [])])
+    return f"{file.path:<{width}} {file.bytes:>12,} {file.engine:<14} {decibels:>6} {file.worst_face:<18} {words}"

@@ -18,7 +18,7 @@ from typing import Any
 from .atomic import replacing_file
 from .errors import BundleError
 
-FORMAT = "pocketface-bundle-1"
+FORMAT = "pocketface-bundle-2"
 FILE_NAME = "manifest.json"
 _CHUNK_BYTES = 1 << 20
 
@@ -88,12 +88,13 @@ class Artefact:
 
     Args:
         file: where it is.
-        target: `onnx`, `tflite` or `coreml`.
-        precision: `fp32`, `fp16` or `int8`.
-        size: S of the faces it takes.
+        target: `onnx`, `tflite`, `coreml` or one of their variants, such as `tflite-uint8`.
+        precision: `fp32`, `fp16`, `int8`, `dynamic8` or `palette8`.
+        size: S of the faces it takes; of a file that takes several, the one to use by default.
         weights_sha256: of the weights decoded from the file, in the network's order; see docs/bundle.md.
         inputs, outputs: the tensors.
         parity: measured when the bundle was made.
+        min_runtime: the oldest runtime that knows all of its operations, computed from their versions, in words.
     """
 
     file: FileEntry
@@ -104,6 +105,7 @@ class Artefact:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     parity: ParityFigures
+    min_runtime: str = ""
 
 
 @dataclass(frozen=True)

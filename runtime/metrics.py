@@ -24,7 +24,7 @@ DECIBEL_LIMIT = 200.0
 GREY_LEVEL = 1.0 / 255.0
 
 # The window of Wang et al. 2004: 11 pixels wide, sigma 1.5.
-_SSIM_WINDOW = 11
+SSIM_WINDOW = 11
 _SSIM_SIGMA = 1.5
 _SSIM_C1, _SSIM_C2 = 0.01**2, 0.03**2
 
@@ -76,8 +76,8 @@ def ssim(a: Faces, b: Faces) -> PerFace:
     `gaussian_weights=True`, `sigma=1.5`, `use_sample_covariance=False`, `data_range=1`.
     """
     _check_pair(a, b)
-    if min(a.shape[2:]) < _SSIM_WINDOW:
-        raise ContractError(f"faces of at least {_SSIM_WINDOW} pixels a side", str(a.shape))
+    if min(a.shape[2:]) < SSIM_WINDOW:
+        raise ContractError(f"faces of at least {SSIM_WINDOW} pixels a side", str(a.shape))
     return np.array([_ssim_of_one(x, y) for x, y in zip(a, b, strict=True)], np.float64)
 
 
@@ -188,7 +188,7 @@ def _ssim_of_one(a: NDArray[np.float32], b: NDArray[np.float32]) -> float:
     covariance = _window(x * y) - mean_x * mean_y
     score = (2 * mean_x * mean_y + _SSIM_C1) * (2 * covariance + _SSIM_C2)
     score /= (mean_x**2 + mean_y**2 + _SSIM_C1) * (variances + _SSIM_C2)
-    margin = _SSIM_WINDOW // 2
+    margin = SSIM_WINDOW // 2
     return float(score[margin:-margin, margin:-margin].mean())
 
 
@@ -212,4 +212,4 @@ def _gradient_energy(face: NDArray[np.float32]) -> NDArray[np.float64]:
 
 
 def _window(image: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.asarray(cv2.GaussianBlur(image, (_SSIM_WINDOW, _SSIM_WINDOW), _SSIM_SIGMA), np.float64)
+    return np.asarray(cv2.GaussianBlur(image, (SSIM_WINDOW, SSIM_WINDOW), _SSIM_SIGMA), np.float64)

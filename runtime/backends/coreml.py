@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from ..errors import BackendError
-from ..manifest import hash_artefact
 from ..restorer import Faces, Restorer, RestorerInfo
 from .batches import restore_in_batches
 from .mlpackage import Package, import_coremltools, read_package
@@ -53,8 +53,7 @@ class CoremlRestorer:
 
     def __init__(self, model: Any, package: Package, path: Path, device: str) -> None:
         self._model, self._package = model, package
-        name = package.facts.get("name", path.stem)
-        self._info = RestorerInfo(name, "coreml", device, package.size, 1, package.size, hash_artefact(path))
+        self._info = package.info(path, "coreml", device)
 
     @property
     def info(self) -> RestorerInfo:
@@ -66,4 +65,10 @@ class CoremlRestorer:
         return restore_in_batches(self._run, faces, self._info, limit=1)
 
     def _run(self, faces: Faces) -> Faces:
-        return np.asarray(self._model.predict({self._package.given: faces})[self._package.restored], np.float32)
+        self._package.check_size(faces.shape[-1])
+        if not self._package.images:
+            answer = self._model.predict({self._package.given: faces})[self._package.restored]
+            return np.asarray(answer, np.float32)
+        pixels = np.rint(faces[0].transpose(1, 2, 0) * 255).astype(np.uint8)
+        answer = self._model.predict({self._package.given: Image.fromarray(pixels)})[self._package.restored]
+        return np.asarray(answer.convert("RGB"), np.float32).transpose(2, 0, 1)[None] / np.float32(255)

@@ -6,23 +6,21 @@ while sums inside one are kept in float32.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from ..errors import BackendError
-from ..manifest import hash_artefact
 from ..restorer import Faces, Restorer, RestorerInfo
 from .batches import restore_in_batches
+from .mil_operations import OPERATIONS
 from .mlpackage import COMPRESSED, constant_of, read_package, read_program
 
 _HALF_BITS = 16
-_CONSTANTS = ("const", COMPRESSED)
+_CONSTANTS = ("const", *COMPRESSED)
 
 
 def open(path: Path, *, device: str = "auto", threads: int | None = None) -> Restorer:  # noqa: A001 - every backend's door
@@ -48,18 +46,17 @@ class MilRestorer:
 
     Args:
         path: an `.mlpackage` folder.
+        half: round to half precision where the program says so; False computes all of it in float32, which tells an
+            error of the graph from one of the arithmetic.
 
     Raises:
         BackendError: see `open`.
     """
 
-    def __init__(self, path: Path) -> None:
-        package = read_package(path)
-        self._given, self._restored = package.given, package.restored
-        operations = read_program(package).functions["main"].operations
-        self._steps = [_Step(operation) for operation in operations if operation.op_type not in _CONSTANTS]
-        name = package.facts.get("name", path.stem)
-        self._info = RestorerInfo(name, "mil", "cpu", package.size, 1, package.size, hash_artefact(path))
+    def __init__(self, path: Path, *, half: bool = True) -> None:
+        self._package = read_package(path)
+        self._program = MilProgram(read_program(self._package).functions["main"], str(path), half=half)
+        self._info = self._package.info(path, "mil", "cpu")
 
     @property
     def info(self) -> RestorerInfo:
@@ -71,75 +68,82 @@ class MilRestorer:
         return restore_in_batches(self._run, faces, self._info, limit=1)
 
     def _run(self, faces: Faces) -> Faces:
-        values = {self._given: torch.from_numpy(faces)}
+        self._package.check_size(faces.shape[-1])
+        scale = 255.0 if self._package.images else 1.0
+        given = torch.from_numpy(np.rint(faces * np.float32(scale)) if self._package.images else faces)
+        restored = self._program.run({self._package.given: given})[0].numpy()
+        return np.ascontiguousarray(restored, np.float32) / np.float32(scale)
+
+
+class MilProgram:
+    """One function of a program, ready to run.
+
+    Args:
+        function: coremltools' own form of it.
+        where: for messages: the file that it comes from.
+        half: round to half precision where the program says so.
+
+    Raises:
+        BackendError: an operation or setting that is not known here; names its place.
+    """
+
+    def __init__(self, function: Any, where: str, *, half: bool = True) -> None:
+        operations = [operation for operation in function.operations if operation.op_type not in _CONSTANTS]
+        self._outputs = [str(value.name) for value in function.outputs]
+        self._steps = []
+        for number, operation in enumerate(operations):
+            place = f"operation {number + 1} of {len(operations)}, {operation.name}, in {where}"
+            self._steps.append(_Step(operation, place, half=half))
+        last = {name: i for i, step in enumerate(self._steps) for name in step.read}
+        for i, step in enumerate(self._steps):  # what nobody reads any more is forgotten: memory stays small
+            step.spent = [name for name in step.read if last[name] == i and name not in self._outputs]
+
+    def run(self, given: dict[str, Tensor]) -> list[Tensor]:
+        """Compute the outputs, in order, from inputs by name."""
+        values = {name: _fast(value) for name, value in given.items()}
         with torch.inference_mode():
             for step in self._steps:
                 step.run(values)
-        return values[self._restored].numpy()
+        return [values[name] for name in self._outputs]
 
 
 class _Step:
-    """One operation: which tensors it reads, its constant settings, and the type its result is rounded to."""
+    """One operation: which tensors it reads, and the type its result is rounded to."""
 
-    def __init__(self, operation: Any) -> None:
-        self.kind, self.name = str(operation.op_type), str(operation.outputs[0].name)
-        if self.kind not in _OPERATIONS:
-            raise BackendError(f"an operation of {', '.join(_OPERATIONS)}", f"{self.kind} ({self.name})")
-        self.tensors: dict[str, str] = {}
-        self.settings: dict[str, Any] = {}
+    def __init__(self, operation: Any, place: str, *, half: bool) -> None:
+        kind = str(operation.op_type)
+        if kind not in OPERATIONS:
+            raise BackendError(f"an operation of {', '.join(OPERATIONS)}", f"{kind}: {place}", "extend mil_operations")
+        self.name = str(operation.outputs[0].name)
+        self._tensors: dict[str, str | list[str]] = {}
+        settings: dict[str, Any] = {}
         for key, value in operation.inputs.items():
-            constant = constant_of(value)
-            if constant is None:
-                self.tensors[key] = value.name
+            if isinstance(value, (list, tuple)):
+                self._tensors[key] = [str(one.name) for one in value]
+            elif constant_of(value) is None:
+                self._tensors[key] = str(value.name)
             else:
-                self.settings[key] = constant
-        self._half = operation.outputs[0].dtype.get_bitwidth() == _HALF_BITS
+                settings[key] = constant_of(value)
+        try:
+            self._compute = OPERATIONS[kind](settings)
+        except (BackendError, KeyError) as error:
+            raise BackendError("settings that are known here", f"{error}: {kind}: {place}") from error
+        self._half = half and operation.outputs[0].dtype.get_bitwidth() == _HALF_BITS
+        names = (one if isinstance(one, list) else [one] for one in self._tensors.values())
+        self.read = [name for several in names for name in several]
+        self.spent: list[str] = []
 
     def run(self, values: dict[str, Tensor]) -> None:
-        result = _OPERATIONS[self.kind]({key: values[name] for key, name in self.tensors.items()}, self.settings)
+        given = {
+            key: [values[name] for name in names] if isinstance(names, list) else values[names]
+            for key, names in self._tensors.items()
+        }
+        result = self._compute(given)
         values[self.name] = result.half().float() if self._half else result
+        for name in self.spent:
+            values.pop(name, None)
 
 
-def _convolution(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Tensor:
-    x = tensors["x"]
-    if settings.get("pad_type", "valid") == "custom":
-        top, bottom, left, right = (int(side) for side in settings["pad"])
-        x = F.pad(x, (left, right, top, bottom))
-    elif settings.get("pad_type", "valid") != "valid":
-        raise BackendError("padding of type custom or valid", str(settings["pad_type"]))
-    bias = settings.get("bias")
-    return F.conv2d(
-        x,
-        _float(settings["weight"]),
-        None if bias is None else _float(bias),
-        stride=_ints(settings.get("strides", (1, 1))),
-        dilation=_ints(settings.get("dilations", (1, 1))),
-        groups=int(settings.get("groups", 1)),
-    )
-
-
-def _upsample(tensors: Mapping[str, Tensor], settings: Mapping[str, Any]) -> Tensor:
-    factors = (float(settings["scale_factor_height"]), float(settings["scale_factor_width"]))
-    return F.interpolate(
-        tensors["x"], scale_factor=factors, mode="bilinear", align_corners=bool(settings["align_corners"])
-    )
-
-
-def _float(value: Any) -> Tensor:
-    return torch.from_numpy(np.asarray(value, np.float32))
-
-
-def _ints(values: Any) -> list[int]:
-    return [int(value) for value in values]
-
-
-# (tensors by argument, constants by argument) -> result; what our networks use, and no more.
-_OPERATIONS: dict[str, Callable[[Mapping[str, Tensor], Mapping[str, Any]], Tensor]] = {
-    "conv": _convolution,
-    "leaky_relu": lambda tensors, settings: F.leaky_relu(tensors["x"], float(settings["alpha"])),
-    "add": lambda tensors, _: tensors["x"] + tensors["y"],
-    "upsample_bilinear": _upsample,
-    "pixel_shuffle": lambda tensors, settings: F.pixel_shuffle(tensors["x"], int(settings["upscale_factor"])),
-    "clip": lambda tensors, settings: tensors["x"].clamp(float(settings["alpha"]), float(settings["beta"])),
-    "cast": lambda tensors, _: tensors["x"],  # the result's type does the rounding
-}
+def _fast(value: Tensor) -> Tensor:
+    """Images channels last: convolutions on a CPU are fastest so (docs/experiments.md)."""
+    return value.contiguous(memory_format=torch.channels_last) if value.ndim == 4 else value

@@ -5,26 +5,31 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import BackendError
+from ..errors import BackendError, ContractError
+from ..manifest import hash_artefact
+from ..restorer import RestorerInfo
 
-# The operation that holds 8-bit weights with their scales.
-COMPRESSED = "constexpr_affine_dequantize"
+# The operations that hold compressed weights: levels with scales, numbers into a table, the narrower float.
+COMPRESSED = ("constexpr_affine_dequantize", "constexpr_lut_to_dense", "constexpr_cast")
+_IMAGE, _TENSOR = "imageType", "multiArrayType"
 
 
 @dataclass(frozen=True)
 class Package:
-    """An `.mlpackage` whose one input and one output are (1, 3, S, S) float32.
+    """An `.mlpackage` with one input and one output, both (1, 3, S, S) float32 or both RGB images of S by S pixels.
 
     Args:
         model: coremltools' `MLModel`, not loaded into any engine.
         spec: its protobuf specification.
         given, restored: names of the input and the output.
-        size: S.
+        sizes: every S it takes, the default first.
+        images: whether it takes and gives 8-bit images; its program then computes in grey levels, 0 to 255.
         facts: the metadata its maker wrote.
     """
 
@@ -32,8 +37,26 @@ class Package:
     spec: Any
     given: str
     restored: str
-    size: int
+    sizes: tuple[int, ...]
+    images: bool
     facts: dict[str, str]
+
+    def info(self, path: Path, engine: str, device: str) -> RestorerInfo:
+        """What a restorer made of this package is."""
+        only = self.sizes[0] if len(self.sizes) == 1 else None
+        multiple = self.sizes[0] if only else math.gcd(*self.sizes)
+        name = self.facts.get("name", path.stem)
+        return RestorerInfo(name, engine, device, only, multiple, self.sizes[0], hash_artefact(path))
+
+    def check_size(self, size: int) -> None:
+        """Refuse faces of a size that a package of several sizes does not list.
+
+        Raises:
+            ContractError: such a size.
+        """
+        if size not in self.sizes:
+            sides = " or ".join(map(str, self.sizes))
+            raise ContractError(f"faces of {sides} pixels a side", str(size), "align to one of these")
 
 
 def import_coremltools(module: str = "coremltools") -> Any:
@@ -70,11 +93,11 @@ def read_package(path: Path) -> Package:
     model = _open(path)
     spec = model.get_spec()
     given, restored = _only(spec.description.input, path), _only(spec.description.output, path)
-    shape = tuple(given.type.multiArrayType.shape)
-    if len(shape) != 4 or shape[:2] != (1, 3) or shape[2] != shape[3]:
-        raise BackendError("an input of shape (1, 3, S, S)", f"{shape} in {path}")
+    images = given.type.WhichOneof("Type") == _IMAGE
+    if images != (restored.type.WhichOneof("Type") == _IMAGE):
+        raise BackendError("images or tensors at both ends", f"one of each in {path}")
     facts = dict(spec.description.metadata.userDefined)
-    return Package(model, spec, given.name, restored.name, int(shape[2]), facts)
+    return Package(model, spec, given.name, restored.name, _sizes(given, path), images, facts)
 
 
 def read_program(package: Package) -> Any:
@@ -101,7 +124,7 @@ def constant_of(value: Any) -> Any:
     maker = value.op
     if maker is None:
         return None
-    if maker.op_type == COMPRESSED:
+    if maker.op_type in COMPRESSED:
         return maker.materialized_val_inference()
     return value.val if maker.op_type == "const" else None
 
@@ -123,10 +146,28 @@ def _decode(spec: Any, weights: str) -> Any:
 
 
 def _only(features: Any, path: Path) -> Any:
-    if len(features) != 1 or features[0].type.WhichOneof("Type") != "multiArrayType":
+    kinds = [feature.type.WhichOneof("Type") for feature in features]
+    if len(kinds) != 1 or kinds[0] not in (_TENSOR, _IMAGE):
         names = [feature.name for feature in features]
-        raise BackendError("one tensor in and one out", f"{names} in {path}", "use a package made by pocketface export")
-    kind = features[0].type.multiArrayType
-    if kind.dataType != kind.FLOAT32:
+        raise BackendError(
+            "one tensor or image in and one out", f"{names} in {path}", "use a package made by pocketface export"
+        )
+    kind = getattr(features[0].type, kinds[0])
+    if kinds[0] == _TENSOR and kind.dataType != kind.FLOAT32:
         raise BackendError("float32 in and out", f"type {kind.dataType} of {features[0].name} in {path}")
+    if kinds[0] == _IMAGE and kind.colorSpace != kind.RGB:
+        raise BackendError("RGB images", f"colour space {kind.colorSpace} of {features[0].name} in {path}")
     return features[0]
+
+
+def _sizes(given: Any, path: Path) -> tuple[int, ...]:
+    if given.type.WhichOneof("Type") == _IMAGE:
+        kind = given.type.imageType
+        shapes = [(1, 3, int(kind.height), int(kind.width))]
+    else:
+        kind = given.type.multiArrayType
+        listed = [tuple(int(side) for side in shape.shape) for shape in kind.enumeratedShapes.shapes]
+        shapes = list(dict.fromkeys([tuple(int(side) for side in kind.shape), *listed]))
+    if any(len(shape) != 4 or shape[:2] != (1, 3) or shape[2] != shape[3] for shape in shapes):
+        raise BackendError("an input of shape (1, 3, S, S)", f"{shapes} in {path}")
+    return tuple(shape[2] for shape in shapes)

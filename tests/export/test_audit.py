@@ -13,10 +13,10 @@ from torch import fx, nn
 
 from pocketface.export import audit as audit_module
 from pocketface.export.audit import propose, read_proposal
-from pocketface.export.calibration import ActivationRanges
+from pocketface.export.calibration import HALF_LIMIT, ActivationRanges, observe_ranges
 from pocketface.export.deploy_graph import build_deploy_graph, tail_of
 from pocketface.export.golden import aligned_astronaut
-from pocketface.export.sensitivity import HALF_LIMIT, Simulation
+from pocketface.export.sensitivity import Simulation
 from pocketface.export.to_tflite import write_tflite
 from pocketface.runtime.backends import open_restorer
 from pocketface.runtime.cli import run_command
@@ -63,8 +63,6 @@ def test_every_layer_is_measured_once(simulation: Simulation) -> None:
 
 
 def test_a_layer_that_half_precision_cannot_hold_is_seen(lively: StudentRestorer, golden: Golden) -> None:
-    from pocketface.export.calibration import observe_ranges
-
     graph = build_deploy_graph(lively)
     layer = graph.get_submodule("down.0")
     assert isinstance(layer, nn.Conv2d)

@@ -33,7 +33,7 @@ def test_holds_every_file_asked_for_and_proves_it(tiny_bundle: Path) -> None:
     for (_, precision), artefact in files.items():
         assert artefact.file.sha256 == hash_artefact(tiny_bundle / artefact.file.path)
         assert artefact.parity.min_psnr_db >= TOLERANCES[precision].min_psnr_db
-        assert artefact.parity.faces == 8
+        assert artefact.parity.faces == 10
     assert files["onnx", "fp32"].weights_sha256 == files["tflite", "fp32"].weights_sha256
     assert files["onnx", "fp32"].file.path == "tiny_32_fp32.onnx"
 
@@ -59,14 +59,15 @@ def test_golden_vectors_are_what_the_student_makes_of_real_faces(tiny_bundle: Pa
     assert np.abs(restored - given).max() > 0.05  # a student that changes nothing would prove nothing
 
 
-def test_golden_faces_are_eight_different_pictures_of_one_face() -> None:
+def test_golden_faces_are_ten_different_pictures_of_one_face() -> None:
     faces, names = golden_faces(64)
-    assert names == ("mild", "medium", "severe", "dark", "bright", "grey", "sepia", "flat")
+    assert names == ("mild", "medium", "severe", "dark", "bright", "grey", "sepia", "flat", "occluded", "turned")
     by_name = dict(zip(names, faces, strict=True))
     assert by_name["dark"].mean() < by_name["medium"].mean() < by_name["bright"].mean()
     assert np.ptp(by_name["grey"], axis=0).max() == 0
     assert np.ptp(by_name["flat"], axis=(1, 2)).max() == 0
     assert (by_name["sepia"][0] >= by_name["sepia"][2]).all()
+    assert len({face.tobytes() for face in faces}) == 10
     np.testing.assert_allclose(faces * 255, np.rint(faces * 255), atol=1e-4, rtol=0)  # float32 of n / 255
 
 

@@ -15,7 +15,7 @@ from torch import fx
 from pocketface.export.calibration import ActivationRanges, observe_ranges
 from pocketface.export.deploy_graph import build_deploy_graph, tail_of
 from pocketface.export.golden import golden_faces
-from pocketface.export.to_tflite import write_tflite
+from pocketface.export.to_tflite import PRECISIONS, write_tflite
 from pocketface.runtime.backends import open_restorer
 from pocketface.runtime.errors import ExportError
 from pocketface.runtime.metrics import max_abs, psnr, snr_of_residual
@@ -51,7 +51,7 @@ def _expected(graph: fx.GraphModule, faces: Faces) -> Faces:
         return graph(torch.from_numpy(faces)).numpy()
 
 
-@pytest.mark.parametrize("precision", TOLERANCES)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_restores_as_pytorch_does(
     tmp_path: Path, lively_graph: fx.GraphModule, lively_ranges: ActivationRanges, golden: Golden, precision: str
 ) -> None:
@@ -141,14 +141,14 @@ def test_any_node_can_be_kept_float(
 def test_the_same_input_gives_the_same_bytes(
     tmp_path: Path, lively_graph: fx.GraphModule, lively_ranges: ActivationRanges
 ) -> None:
-    for precision in TOLERANCES:
+    for precision in PRECISIONS:
         first, second = (
             _write(tmp_path / name, lively_graph, precision, lively_ranges).read_bytes() for name in ("a", "b")
         )
         assert first == second
 
 
-@pytest.mark.parametrize("precision", TOLERANCES)
+@pytest.mark.parametrize("precision", PRECISIONS)
 def test_uint8_files_give_the_float_files_answer_in_grey_levels(
     tmp_path: Path, lively_graph: fx.GraphModule, lively_ranges: ActivationRanges, golden: Golden, precision: str
 ) -> None:
@@ -160,7 +160,8 @@ def test_uint8_files_give_the_float_files_answer_in_grey_levels(
     ]
     levels = answers[1] * 255
     np.testing.assert_allclose(levels, np.rint(levels), atol=1e-4)
-    assert np.abs(answers[0] * 255 - levels).max() <= 0.501  # half a grey level for rounding
+    # Half a grey level for rounding; activations that are quantised as they come feel the last bit of their input.
+    assert np.abs(answers[0] * 255 - levels).max() <= (1.0 if precision == "dynamic8" else 0.501)
 
 
 def test_says_what_it_is(tmp_path: Path, lively_graph: fx.GraphModule) -> None:
@@ -183,7 +184,7 @@ def test_the_base_student_is_small_in_int8(tmp_path: Path) -> None:
     graph = build_deploy_graph(StudentRestorer())
     ranges = observe_ranges(graph, golden_faces(64)[0][:1], "one golden face")
     sizes = {}
-    for precision in TOLERANCES:
+    for precision in PRECISIONS:
         path = tmp_path / f"{precision}.tflite"
         write_tflite(graph, 64, precision, path, ranges if precision == "int8" else None)
         sizes[precision] = path.stat().st_size

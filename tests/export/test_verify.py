@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 import shutil
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -20,15 +22,22 @@ from pocketface.export import verify_command
 from pocketface.export.bundle import Plan, build_bundle
 from pocketface.export.deploy_graph import build_deploy_graph
 from pocketface.export.from_onnx import read_onnx
+from pocketface.export.gate_faces import gate_faces, most_turned
+from pocketface.export.golden import aligned_astronaut, golden_faces
 from pocketface.export.stored_weights import digest
+from pocketface.export.to_coreml import write_coreml
 from pocketface.export.to_onnx import write_onnx
-from pocketface.export.verify import FileVerdict, Verdict, verify_bundle
-from pocketface.runtime.backends import ENGINES
+from pocketface.export.verify import FileVerdict, Gate, Verdict, verify_bundle
+from pocketface.runtime.backends import ENGINES, open_restorer
+from pocketface.runtime.backends.pytorch import PytorchRestorer
 from pocketface.runtime.cli import run_command
-from pocketface.runtime.errors import BundleError, InputError
+from pocketface.runtime.errors import BundleError, ExportError, InputError
+from pocketface.runtime.faces.detect import Detection
 from pocketface.runtime.manifest import FILE_NAME, Manifest, describe_file, read_manifest, write_manifest
 from pocketface.runtime.models.checkpoint import save_checkpoint
 from pocketface.runtime.models.student import StudentRestorer
+from pocketface.runtime.parity import TOLERANCES, compare
+from pocketface.runtime.restorer import Faces
 
 ONNX, TFLITE = "tiny_32_fp32.onnx", "tiny_32_int8.tflite"
 
@@ -145,6 +154,117 @@ def test_one_wrong_weight_is_found_behind_a_fixed_up_manifest(copied: Path, tiny
     problems = _problems(verify_bundle(copied, checkpoint=tiny_checkpoint))  # ... the checkpoint does not
     assert list(problems) == [ONNX]
     assert problems[ONNX][0].startswith("middle_0_conv_pwl.weight: 1 of 512 values differ, first (3, 5, 0, 0)")
+
+
+def test_a_wrong_range_is_found_behind_a_fixed_up_manifest(copied: Path) -> None:
+    """A file that wants grey levels where the contract says [0, 1], as careless conversions do."""
+    model = onnx.load(copied / ONNX)
+    for node in model.graph.node:
+        node.input[:] = ["image_levels" if name == "image" else name for name in node.input]
+    model.graph.initializer.append(numpy_helper.from_array(np.float32(1 / 255), "step"))
+    model.graph.node.insert(0, onnx.helper.make_node("Mul", ["image", "step"], ["image_levels"]))
+    onnx.save(model, copied / ONNX)
+    _fix_up(copied, ONNX)
+    problems = _problems(verify_bundle(copied))
+    assert list(problems) == [ONNX]
+    assert any("PSNR" in words for words in problems[ONNX])
+
+
+def test_what_overflows_half_precision_is_never_shipped(tmp_path: Path, lively: StudentRestorer) -> None:
+    """The same function in float32, but its activations are 100,000 times as large: an exact trick of leaky layers."""
+    loud = copy.deepcopy(lively)
+    block = loud.get_submodule("encoder.0.0")
+    with torch.no_grad():
+        for name in ("bn1.weight", "bn1.bias"):
+            block.get_parameter(name).mul_(1e5)
+        block.get_buffer("bn2.running_mean").mul_(1e5)
+        block.get_buffer("bn2.running_var").mul_(1e10)
+    faces = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    assert torch.allclose(loud(faces), lively(faces), atol=1e-3)  # the epsilon of BatchNorm is not scaled
+    path = tmp_path / "loud.safetensors"
+    save_checkpoint(path, loud, training={})
+    build_bundle(Plan(path, ("onnx",), ("fp32",), (32,)), tmp_path / "bundle")
+    for target, precision in (("onnx", "fp16"), ("tflite", "fp16"), ("coreml", "int8")):
+        with pytest.raises(ExportError, match="encoder_0_0_"):
+            build_bundle(Plan(path, (target,), (precision,), (32,)), tmp_path / "half")
+    assert not (tmp_path / "half").exists()
+
+
+def test_half_precision_that_overflows_in_the_evaluator_is_found(
+    tmp_path: Path, lively: StudentRestorer, golden: tuple[Faces, tuple[str, ...]]
+) -> None:
+    """Behind that guard stands the run itself: a package whose activations overflow gives NaN, which no gate passes."""
+    graph = build_deploy_graph(lively)
+    with torch.no_grad():
+        for name, factor in (("encoder.0.0.conv_pw", 1e5), ("encoder.0.0.conv_dw", 1e-5)):
+            layer = graph.get_submodule(name)
+            assert isinstance(layer, torch.nn.Conv2d)
+            layer.weight.mul_(factor)
+            if factor > 1 and layer.bias is not None:
+                layer.bias.mul_(factor)
+    path = tmp_path / "a.mlpackage"
+    write_coreml(graph, 32, "fp16", path)
+    report = compare(PytorchRestorer(lively, "lively"), open_restorer(path), *golden)
+    assert any("NaN or infinite" in words for words in report.violations(TOLERANCES["fp16"]))
+
+
+def test_figures_name_the_worst_face(copied: Path) -> None:
+    verdict = verify_bundle(copied, gate=Gate(embed=lambda faces: faces.reshape(len(faces), -1)))
+    (file,) = (file for file in verdict.files if file.path == TFLITE)
+    assert file.worst_face in golden_faces(32)[1]
+    assert file.figures["faces"] == 10
+    for name, low, high in (
+        ("max_abs", 0, 0.15),
+        ("mean_abs", 0, 0.02),
+        ("min_ssim", 0.9, 1),
+        ("mean_psnr_db", 35, 99),
+    ):
+        assert low < (file.figures[name] or -1) <= high
+    assert file.figures["max_identity_drift"] is not None
+    assert "clean" in file.lint
+
+
+def test_more_faces_are_run_where_the_checkpoint_is_at_hand(
+    copied: Path, tmp_path: Path, tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    crops = tmp_path / "crops"
+    crops.mkdir()
+    for i in range(3):
+        cv2.imwrite(str(crops / f"face{i}.png"), np.roll(aligned_astronaut(32), i, axis=1))
+    faces, names = gate_faces(crops, 32, 3)
+    assert names == ("face0, severe", "face1, medium", "face2, mild")
+    verdict = verify_bundle(copied, checkpoint=tiny_checkpoint, gate=Gate(faces, names))
+    assert verdict.passed
+    assert {file.figures["faces"] for file in verdict.files if file.engine} == {13}
+    with pytest.raises(InputError, match="--checkpoint"):
+        verify_bundle(copied, gate=Gate(faces, names))
+    with pytest.raises(InputError, match="32 pixels"):
+        verify_bundle(copied, checkpoint=tiny_checkpoint, gate=Gate(golden_faces(64)[0], golden_faces(64)[1]))
+    given = [str(copied), "--checkpoint", str(tiny_checkpoint), "--faces", str(crops), "--count", "2", "--identity"]
+    assert run_command(verify_command, "verify", given) == 0
+    assert "worst face" in capsys.readouterr().out
+    assert run_command(verify_command, "verify", [*given[:3], "--faces", str(tmp_path / "none")]) == 2
+
+
+def test_turned_heads_come_first(tmp_path: Path) -> None:
+    files, nose = [], {"a": 128.0, "b": 150.0, "c": 120.0, "d": 0.0}
+
+    class Finder:
+        name = "fake"
+
+        def __call__(self, image: np.ndarray) -> list[Detection]:
+            x = float(image[0, 0, 0])
+            if x == 0:
+                return []
+            points = np.array([(100, 100), (156, 100), (x, 130), (108, 180), (148, 180)], float)
+            return [Detection((0.0, 0.0, 256.0, 256.0), 1.0, points)]
+
+    for name, x in nose.items():
+        files.append(tmp_path / f"{name}.png")
+        cv2.imwrite(str(files[-1]), np.full((32, 32, 3), x, np.uint8))
+    assert [path.stem for path in most_turned(files, 32, Finder())] == ["b", "c", "a"]
+    with pytest.raises(InputError, match="64 x 64"):
+        most_turned(files, 64, Finder())
 
 
 def test_it_needs_no_pytorch(copied: Path) -> None:
