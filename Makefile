@@ -9,7 +9,11 @@ PIP    := $(BIN)/pip install --quiet --disable-pip-version-check --constraint co
 TEACHERS     ?= .venv-teachers
 TEACHERS_PIP := $(TEACHERS)/bin/pip install --quiet --disable-pip-version-check --constraint constraints-teachers.txt
 
-.PHONY: demo test check test-teachers clean
+# Ray is 0.9 GB that only clusters need.
+CLUSTER     ?= .venv-cluster
+CLUSTER_PIP := $(CLUSTER)/bin/pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: demo test check test-teachers test-cluster clean
 
 # Restores an aged portrait with teacher and student, exports, verifies, and prints the path of the report.
 demo: $(VENV)/.all
@@ -33,6 +37,11 @@ test-teachers: $(TEACHERS)/.teachers
 	$(TEACHERS)/bin/python -W ignore -c "import spandrel, spandrel_extra_arches"
 	$(TEACHERS)/bin/python -m pytest -q -m teachers tests/runtime/test_zoo.py tests/distill/test_public_teachers.py
 
+# The batch over a real local Ray of three workers, one of them killed midway.
+test-cluster: $(CLUSTER)/.cluster
+	@$(CLUSTER_PIP) --no-deps --force-reinstall .
+	$(CLUSTER)/bin/python -m pytest -q tests/runtime/test_batch_cluster.py
+
 $(VENV)/.all: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) '.[all]'
@@ -48,5 +57,10 @@ $(TEACHERS)/.teachers: pyproject.toml constraints-teachers.txt
 	$(TEACHERS_PIP) '.[teachers]' pytest
 	@touch $@
 
+$(CLUSTER)/.cluster: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(CLUSTER)
+	$(CLUSTER_PIP) '.[cluster]' pytest
+	@touch $@
+
 clean:
-	rm -rf $(VENV) $(TEACHERS) build *.egg-info demo .pytest_cache .ruff_cache
+	rm -rf $(VENV) $(TEACHERS) $(CLUSTER) build *.egg-info demo .pytest_cache .ruff_cache

@@ -188,7 +188,8 @@ def _write_noise(path: Path, photo: Image.Image, rng: np.random.Generator) -> No
 
 def _write_animation(path: Path, photo: Image.Image, _: np.random.Generator) -> None:
     kind = {".gif": "GIF", ".webp": "WEBP", ".png": "PNG"}[path.suffix]
-    photo.save(path, kind, save_all=True, append_images=[photo.rotate(90), photo.rotate(180)])
+    grey = photo.convert("L")
+    grey.save(path, kind, save_all=True, append_images=[grey.rotate(90), grey.rotate(180)])
 
 
 def _write_locked(path: Path, photo: Image.Image, _: np.random.Generator) -> None:
@@ -243,7 +244,9 @@ KINDS: dict[str, Kind] = {
     "speck": Kind(".png", UNREADABLE, lambda path, photo, _: photo.resize((3, 2)).save(path, "PNG")),
     "flipped bytes": Kind(".jpg", READ | UNREADABLE, _bytes(_flipped)),
     "bytes behind the end": Kind(".jpg", READ, _bytes(lambda content, rng: content + rng.bytes(5000))),
-    "palette": Kind(".png", READ, lambda path, photo, _: photo.quantize(64).save(path, "PNG")),
+    "palette": Kind(
+        ".png", READ, lambda path, photo, _: photo.quantize(64, Image.Quantize.FASTOCTREE).save(path, "PNG")
+    ),
     "alpha": Kind(".png", READ, _write_alpha),
     "alpha for jpeg": Kind(".jpg", UNREADABLE, _write_alpha),
     "on its side": Kind(".jpg", READ, _write_rotated),

@@ -6,14 +6,19 @@ process, no answer in time, a file written or a program started outside the fold
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import json
 import os
 import resource
 import sys
+import types
+import typing
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -224,33 +229,23 @@ def _whole_text(reader: str) -> bytes:
         from ..runtime.batch.record import FileRecord
 
         return FileRecord("a.jpg", "restored", "a.jpg", input={"bytes": 1, "mtime_ns": 2}).to_line().encode()
-    import json
+    from ..runtime.manifest import FORMAT, Manifest
 
-    spec = {
-        "name": "x",
-        "shape": [1, 3, "S", "S"],
-        "dtype": "float32",
-        "layout": "NCHW",
-        "low": 0.0,
-        "high": 1.0,
-        "colour": "RGB",
-    }
-    file = {"path": "a.onnx", "bytes": 1, "sha256": "0"}
-    parity = {
-        "engine": "e", "faces": 1, "worst_face": "f", "min_psnr_db": 50.0, "mean_psnr_db": 51.0,
-        "min_residual_snr_db": 30.0, "max_abs": 0.1,
-    }  # fmt: skip
-    artefact = {
-        "file": file, "target": "onnx", "precision": "fp32", "size": 256, "weights_sha256": "0",
-        "inputs": [spec], "outputs": [spec], "parity": parity,
-    }  # fmt: skip
-    source = {"sha256": "0", "architecture": "student", "config": {}, "training": {}, "licence": "CC0-1.0"}
-    golden = {"size": 256, "names": ["f"], "given": file, "restored": file}
-    manifest = {
-        "format": "pocketface-bundle-1", "name": "n", "created": "2026-01-01", "source": source,
-        "tools": {"torch": "2"}, "artefacts": [artefact], "golden": [golden],
-    }  # fmt: skip
-    return json.dumps(manifest).encode()
+    return json.dumps({**_sample(Manifest), "format": FORMAT}).encode()
+
+
+def _sample(kind: Any) -> Any:
+    """A JSON value of an annotated type: one of everything."""
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if dataclasses.is_dataclass(kind):
+        return {name: _sample(hint) for name, hint in typing.get_type_hints(kind).items()}
+    if origin in (tuple, list):
+        return [_sample(inner[0])]
+    if origin is dict:
+        return {}
+    if origin is types.UnionType:
+        return _sample(inner[0])
+    return {str: "a", int: 1, float: 1.0, bool: True}.get(kind)
 
 
 def _whole_weights(reader: str, folder: Path) -> Iterator[tuple[str, bytes]]:

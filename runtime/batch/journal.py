@@ -63,7 +63,8 @@ class Journal:
                 (folder / RECORDS).unlink(missing_ok=True)
             else:
                 self._compare()
-            shutil.rmtree(self.private / "work", ignore_errors=True)
+            for leftover in ("work", "logs"):
+                shutil.rmtree(self.private / leftover, ignore_errors=True)
             self.known = self._read()
             with replacing_file(folder / SUMMARY) as temporary:
                 temporary.write_text(json.dumps({"identity": self.identity}, indent=1) + "\n", encoding="utf-8")

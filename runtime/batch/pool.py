@@ -68,7 +68,7 @@ class Worker(Generic[Job, Result]):
 
     Args:
         open_task: opens the task inside the process.
-        log: file for everything that the process says on stderr, crashes included.
+        log: file for everything that the process says, crashes included.
         timeout: seconds that a job may take.
         recycle: end the process after so many jobs and start another, which bounds what any leak can grow to.
     """
@@ -249,7 +249,7 @@ def run_jobs(
 def _serve(open_task: OpenTask, connection: Connection, log: Path) -> None:
     """What a worker process does until it is ended or its parent is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent decides what an interrupt means
-    _redirect_stderr(log)
+    _redirect_output(log)
     _end_with_parent()
     try:
         task = open_task()
@@ -273,12 +273,13 @@ def _serve(open_task: OpenTask, connection: Connection, log: Path) -> None:
             return
 
 
-def _redirect_stderr(log: Path) -> None:
-    """Send everything that libraries and the interpreter say about trouble to a file."""
+def _redirect_output(log: Path) -> None:
+    """Send everything that libraries and the interpreter say to a file: the terminal is the parent's."""
     log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as stream:
-        os.dup2(stream.fileno(), 2)
-    sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
+    with log.open("ab") as stream:
+        for ours in (1, 2):
+            os.dup2(stream.fileno(), ours)
+    sys.stdout = sys.stderr = os.fdopen(2, "w", buffering=1, errors="backslashreplace", closefd=False)
     faulthandler.enable()
 
 

@@ -114,3 +114,11 @@ def _alive(process: int) -> bool:
         return Path(f"/proc/{process}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[0] != "Z"
     except OSError:
         return False
+
+
+def test_what_a_worker_says_goes_to_its_log(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert outcomes(["talk", "segfault"], tmp_path, workers=1)["talk"].loss == ""
+    assert capfd.readouterr() == ("", "")
+    logs = "".join(log.read_text(encoding="utf-8") for log in tmp_path.iterdir())
+    assert "to stdout" in logs
+    assert "Segmentation fault" in logs  # and where it was, in Python's words
