@@ -67,7 +67,8 @@ def _blob(mask: Mask, random: np.random.Generator) -> None:
 def _bar(mask: Mask, random: np.random.Generator) -> None:
     side = len(mask)
     size = random.uniform((0.2, 0.06), (1.2, 0.35)) * side
-    box = cv2.boxPoints((random.uniform(0.25, 0.75, 2) * side, size, random.uniform(0, 180)))
+    centre = random.uniform(0.25, 0.75, 2) * side
+    box = cv2.boxPoints((centre.tolist(), size.tolist(), random.uniform(0, 180)))
     cv2.fillPoly(mask, [box.astype(np.int32)], 255)
 
 
@@ -186,11 +187,11 @@ def make_samples(
         if kinds == FITTED and random.integers(2):
             face = relight(face, random)
         if number % 4:
-            other = crops[random.integers(len(crops))]
+            other = crops[int(random.integers(len(crops)))]
             for _ in range(random.integers(1, 3) if kinds == FITTED else 1):
-                face, more = cover_face(face, other, kinds[random.integers(len(kinds))], random)
+                face, more = cover_face(face, other, kinds[int(random.integers(len(kinds)))], random)
                 mask |= more
-        level = _LEVELS[random.integers(len(_LEVELS))]
+        level = _LEVELS[int(random.integers(len(_LEVELS)))]
         face = face if level is None else degrade_face(face, level, number)
         maps.append(network.embed_and_map(to_faces([face]))[1][0])
         truth = to_identity_crops(to_faces([np.repeat(mask[:, :, None], 3, axis=2)]))[0, :, :, 0]
@@ -233,7 +234,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     maps, cells, _ = make_samples(crops, FITTED, arguments.rounds, 0, network)
     fitted = fit(maps, cells)
     with replacing_file(arguments.output) as temporary:
-        np.savez(temporary, **fitted)
+        np.savez(temporary, weights=fitted["weights"], bias=fitted["bias"])
     held_out = load_crops(arguments.data, read_crops(arguments.data, "validation"))
     dark = np.stack([relight(face, np.random.default_rng([2, number])) for number, face in enumerate(held_out)])
     bare = hidden_share(network.embed_and_map(to_faces([*held_out, *dark]))[1])
