@@ -23,7 +23,7 @@ import cv2
 from .atomic import replacing_file
 from .backends import open_restorer
 from .batch.command import add_arguments as add_batch_arguments
-from .batch.command import is_batch, run_batch
+from .batch.command import is_batch, output_place, run_batch
 from .companions import open_companions
 from .encode import FORMATS, format_for
 from .errors import InputError
@@ -43,8 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "photos", nargs="+", metavar="photo", help="a photograph; or folders, patterns and files for a batch"
     )
     parser.add_argument(
-        "-o", "--output", type=Path, required=True, help="file to write, whose suffix decides the format; or a folder"
-    )
+        "-o", "--output", type=output_place, required=True,
+        help="file to write, whose suffix decides the format; or a folder",
+    )  # fmt: skip
     parser.add_argument(
         "--model",
         default=DEFAULT_RESTORER,
@@ -69,7 +70,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Restore one photograph and say in one line what happened."""
     options = options_from(arguments)
-    if is_batch(arguments.photos):
+    if is_batch(arguments.photos, arguments.output):
         return run_batch(arguments, arguments.photos, options)
     arguments.photo = Path(arguments.photos[0])
     _check(arguments, options)

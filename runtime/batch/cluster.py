@@ -9,22 +9,27 @@ paths.
 
 from __future__ import annotations
 
+import atexit
 import importlib
 import json
 import os
+import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from .. import errors
-from ..errors import BackendError, PocketFaceError
+from ..errors import BackendError, ImageError, PocketFaceError
 from .deliver import job_for, settle
 from .local import Places
-from .pool import Worker
-from .record import CRASHED, Entry, FileRecord, settled
+from .pool import Outcome, Worker
+from .record import CRASHED, FAILED, Entry, FileRecord, settled
+from .stores import Store
 from .work import Job, Restoration
 
 _INSTALL = "run: pip install 'pocketface[cluster]'"
@@ -102,9 +107,14 @@ class RestoringActor:
 
     def __init__(self, restoration: Restoration, places: Places, timeout: float) -> None:
         name = f"ray-{os.uname().nodename}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
-        self._places, self._corner, self._count = places, places.work / name, 0
-        self._corner.mkdir(parents=True, exist_ok=True)
-        log = places.logs / f"{name}.log"
+        self._places, self._count = places, 0
+        if isinstance(places.output, Store):
+            self._corner = Path(tempfile.mkdtemp(prefix=f"pocketface-{name}-"))
+            atexit.register(shutil.rmtree, self._corner, ignore_errors=True)
+            log = self._corner / "worker.log"
+        else:
+            self._corner, log = places.work / name, places.logs / f"{name}.log"
+            self._corner.mkdir(parents=True, exist_ok=True)
         self._worker: Worker[Job, FileRecord] = Worker(restoration, log, timeout=timeout)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
@@ -121,7 +131,15 @@ class RestoringActor:
     def _restore(self, entry: Entry) -> FileRecord:
         self._count += 1
         job = job_for(entry, self._places.root, self._corner, self._count)
-        return settle(entry, self._worker.ask(job), self._places.output)
+        if not isinstance(self._places.root, Store):
+            return settle(entry, self._worker.ask(job), self._places.output)
+        try:
+            self._places.root.fetch(entry.name, job.source)
+            return settle(entry, self._worker.ask(job), self._places.output)
+        except ImageError as error:
+            return settle(entry, Outcome(job, None, FAILED, str(error), os.getpid()), self._places.output)
+        finally:
+            job.source.unlink(missing_ok=True)
 
 
 def _connect(address: str | None, cores: int) -> tuple[Any, bool]:

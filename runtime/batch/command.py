@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..encode import format_for
-from ..errors import InputError
+from ..errors import InputError, OutputError
 from ..faces.detect import DEFAULT as DEFAULT_DETECTOR
 from ..manifest import hash_artefact
 from ..options import PhotoOptions
@@ -22,7 +22,8 @@ from .journal import Journal, count_statuses, identity_hash, still_done, still_l
 from .listing import list_inputs, refuse_collisions
 from .local import Places, run_local
 from .progress import Progress, told
-from .record import LOST, Entry, FileRecord, settled
+from .record import LOST, Entry, FileRecord, below, settled
+from .stores import Store, is_url
 from .work import Restoration
 
 ENGINES = ("local", "ray")
@@ -31,10 +32,15 @@ _TIMEOUT = 300.0
 _FILE_OPTIONS = ("reference", "upscaler", "colouriser")
 
 
-def is_batch(inputs: Sequence[str | Path]) -> bool:
-    """Whether what the user named is more than one photograph: several names, a folder, or a pattern."""
+def output_place(text: str) -> Path | Store:
+    """What `-o` means: a path, or a far place by its URL."""
+    return Store(text.rstrip("/")) if is_url(text) else Path(text)
+
+
+def is_batch(inputs: Sequence[str | Path], output: Path | Store) -> bool:
+    """Whether what the user named is more than one photograph: several names, a folder, a pattern, or a far place."""
     names = [str(name) for name in inputs]
-    if len(names) != 1:
+    if len(names) != 1 or isinstance(output, Store) or is_url(names[0]):
         return True
     return os.path.isdir(names[0]) or (glob.has_magic(names[0]) and not os.path.lexists(names[0]))  # noqa: PTH112
 
@@ -48,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--retry", action="store_true", help="try again what failed in an earlier run")
     group.add_argument("--start-over", action="store_true", help="forget earlier runs and write over their outputs")
     group.add_argument("--engine", choices=ENGINES, default="local", help="local processes (default) or a Ray cluster")
+    group.add_argument("--records", type=Path, metavar="FOLDER", help="where the records stand if the output is a URL")
     group.add_argument("--cluster", metavar="ADDRESS", help="of Ray (default: RAY_ADDRESS, else one on this machine)")
     group.add_argument("--gpus", type=float, default=0.0, help="of each Ray worker; 0.5: two share one (default: 0)")
     group.add_argument("--quiet", action="store_true", help="name failures only")
@@ -67,10 +74,11 @@ def run_batch(arguments: argparse.Namespace, inputs: Sequence[str | Path], optio
     _check(arguments)
     identity = _identify(arguments, options)
     restoration = _restoration(arguments, options, identity_hash(identity))
-    output = arguments.output.absolute()
-    root, entries = list_inputs([str(one) for one in inputs], output, arguments.suffix)
-    with Journal(output, identity, start_over=arguments.start_over) as journal:
-        refuse_collisions(entries, fold_case=_folds_case(journal.private))
+    output = arguments.output if isinstance(arguments.output, Store) else arguments.output.absolute()
+    root, entries = _list([str(one) for one in inputs], output, arguments.suffix)
+    folder = arguments.records if isinstance(output, Store) else output
+    with Journal(folder, identity, start_over=arguments.start_over) as journal:
+        refuse_collisions(entries, fold_case=_folds_case(journal.private) and not isinstance(output, Store))
         places = Places(root, output, journal.private / "work" / f"{os.getpid()}", journal.private / "logs")
         todo = _todo(entries, journal, output, retry=arguments.retry)
         progress = Progress(len(todo), len(entries) - len(todo), quiet=arguments.quiet)
@@ -81,8 +89,23 @@ def run_batch(arguments: argparse.Namespace, inputs: Sequence[str | Path], optio
         statuses = count_statuses(journal.known[entry.name] for entry in entries)
         journal.summarise(progress.summary(statuses))
     earlier = f"; {len(entries) - len(todo)} settled before" if len(todo) < len(entries) else ""
-    sys.stdout.write(f"{output}: {told(statuses)}{earlier}\n")
+    place = output.url if isinstance(output, Store) else output
+    sys.stdout.write(f"{place}: {told(statuses)}{earlier}\n")
     return SOME_FAILED if any(statuses.get(status) for status in LOST) else 0
+
+
+def _list(inputs: Sequence[str], output: Path | Store, suffix: str) -> tuple[Path | Store, list[Entry]]:
+    far = [name for name in inputs if is_url(name)]
+    if far:
+        root = Store(inputs[0].rstrip("/"))
+        if len(inputs) > 1:
+            raise InputError("one URL of a folder", f"{len(inputs)} inputs", "restore one after the other")
+        if isinstance(output, Store) and f"{root.url}/".startswith(f"{output.url}/"):
+            raise InputError("inputs outside the output folder", root.url, "choose another output folder")
+        return root, root.entries(suffix)
+    # A far output lies in no folder of this machine.
+    here = Path(os.devnull) if isinstance(output, Store) else output
+    return list_inputs(inputs, here, suffix)
 
 
 def _run(
@@ -114,7 +137,12 @@ def _check(arguments: argparse.Namespace) -> None:
         raise InputError("--cluster and --gpus with --engine ray", f"--engine {arguments.engine}")
     if arguments.suffix:
         format_for(arguments.suffix)
-    if arguments.output.exists() and not arguments.output.is_dir():
+    far = isinstance(arguments.output, Store)
+    if far != (arguments.records is not None):
+        raise InputError("--records FOLDER with an output URL, and only then", "one of the two")
+    if arguments.engine != "ray" and (far or any(is_url(name) for name in arguments.photos)):
+        raise InputError("--engine ray for URLs", f"--engine {arguments.engine}")
+    if not far and arguments.output.exists() and not arguments.output.is_dir():
         raise InputError("an output folder for several photographs", f"the file {arguments.output}", "name a folder")
     if getattr(arguments, "json", None) is not None:
         raise InputError("--json for one photograph", "several", "leave it out: the output folder holds all records")
@@ -155,8 +183,20 @@ def _restoration(arguments: argparse.Namespace, options: PhotoOptions, options_s
     )
 
 
-def _todo(entries: Sequence[Entry], journal: Journal, output: Path, *, retry: bool) -> list[Entry]:
+def _todo(entries: Sequence[Entry], journal: Journal, output: Path | Store, *, retry: bool) -> list[Entry]:
     """What an earlier run has not settled, or what has changed since."""
+    far = output.sizes() if isinstance(output, Store) else {}
+    if far and not journal.known and not journal.start_over:
+        fix = "choose another place, name the records of its batch, or add --start-over to write over what is there"
+        raise OutputError("an empty place, or one that a batch began", f"{len(far)} objects there", fix)
+
+    def size_of(name: str) -> int:
+        if isinstance(output, Store):
+            return far.get(name, -1)
+        try:
+            return below(output, name).stat().st_size
+        except OSError:
+            return -1
 
     def needed(entry: Entry) -> bool:
         known = journal.known.get(entry.name)
@@ -164,7 +204,7 @@ def _todo(entries: Sequence[Entry], journal: Journal, output: Path, *, retry: bo
             return known is None or known.status != entry.status
         if still_lost(entry, known):
             return retry
-        return not still_done(entry, known, output)
+        return not still_done(entry, known, size_of)
 
     return [entry for entry in entries if needed(entry)]
 

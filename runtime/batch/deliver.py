@@ -9,24 +9,27 @@ from pathlib import Path
 from ..errors import OutputError
 from .pool import Outcome
 from .record import DONE, FAILED, Entry, FileRecord, below, stamp_of
+from .stores import Store
 from .work import Job
 
 
-def job_for(entry: Entry, root: Path, corner: Path, number: int) -> Job:
+def job_for(entry: Entry, root: Path | Store, corner: Path, number: int) -> Job:
     """The job of an entry.
 
     Args:
         entry: what to restore.
-        root: folder of all inputs.
+        root: folder of all inputs; of a far one, the caller fetches the input to the job's source.
         corner: folder that the supervisor of the worker may write to.
         number: of the job, unlike any other's in that corner.
     """
     suffix = os.path.splitext(entry.output)[1]  # noqa: PTH122 - names are no paths of this machine
     same = os.path.splitext(entry.name)[1].lower() == suffix.lower()  # noqa: PTH122
-    return Job(entry.name, below(root, entry.name), corner / f"{number:x}{suffix}", same)
+    own = corner / f"{number:x}-given"  # decoders go by content
+    source = own if isinstance(root, Store) else below(root, entry.name)
+    return Job(entry.name, source, corner / f"{number:x}{suffix}", same)
 
 
-def settle(entry: Entry, outcome: Outcome[Job, FileRecord], output: Path) -> FileRecord:
+def settle(entry: Entry, outcome: Outcome[Job, FileRecord], output: Path | Store) -> FileRecord:
     """Move what the worker wrote into place and complete the record; leftovers of failures are removed.
 
     Args:
@@ -42,7 +45,11 @@ def settle(entry: Entry, outcome: Outcome[Job, FileRecord], output: Path) -> Fil
     result = outcome.job.result
     if record.status in DONE:
         try:
-            move_inside(result, output, entry.output)
+            if isinstance(output, Store):
+                output.put(result, entry.output)
+                result.unlink()
+            else:
+                move_inside(result, output, entry.output)
             return replace(record, output=entry.output)
         except OutputError as error:
             record = replace(record, status=FAILED, error=str(error), output_bytes=0)

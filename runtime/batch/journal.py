@@ -12,13 +12,13 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..atomic import replacing_file
 from ..errors import BundleError, InputError, OutputError
-from .record import DONE, Entry, FileRecord, below
+from .record import DONE, Entry, FileRecord
 
 RECORDS, SUMMARY, PRIVATE = "pocketface.jsonl", "pocketface.json", ".pocketface"
 _SYNC_SECONDS = 2.0
@@ -56,6 +56,7 @@ class Journal:
 
     def __init__(self, folder: Path, identity: Mapping[str, Any], *, start_over: bool = False) -> None:
         self.folder, self.identity = folder, dict(identity)
+        self.start_over = start_over
         self.private = folder / PRIVATE
         self._lock = self._take(start_over=start_over)
         try:
@@ -161,11 +162,17 @@ class Journal:
         return known
 
 
-def still_done(entry: Entry, known: Known | None, output: Path) -> bool:
-    """Whether an input was restored before, has not changed since, and its output is still there."""
+def still_done(entry: Entry, known: Known | None, size_of: Callable[[str], int]) -> bool:
+    """Whether an input was restored before, has not changed since, and its output is still there.
+
+    Args:
+        entry: the input.
+        known: what the records say of it.
+        size_of: bytes of an output, -1 where there is none.
+    """
     if known is None or known.status not in DONE or known.output != entry.output:
         return False
-    return _unchanged(entry, known) and _size_of(below(output, entry.output)) == known.output_bytes
+    return _unchanged(entry, known) and size_of(entry.output) == known.output_bytes
 
 
 def still_lost(entry: Entry, known: Known | None) -> bool:
@@ -217,13 +224,6 @@ def _whole(value: Any) -> int:
 
 def _unchanged(entry: Entry, known: Known) -> bool:
     return (entry.bytes, entry.mtime_ns) == (known.bytes, known.mtime_ns)
-
-
-def _size_of(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1
 
 
 def _short(value: Any) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from .deliver import job_for, settle
 from .pool import RECYCLE, run_jobs
 from .record import Entry, FileRecord
+from .stores import Store
 from .work import Restoration
 
 
@@ -19,12 +20,12 @@ class Places:
     Args:
         root: folder of all inputs.
         output: folder of all outputs.
-        work: folder for work in progress, on the output folder's disk.
+        work: folder for work in progress, on the output folder's disk; not used where the output is far.
         logs: folder for what workers say.
     """
 
-    root: Path
-    output: Path
+    root: Path | Store
+    output: Path | Store
     work: Path
     logs: Path
 

@@ -26,14 +26,15 @@ from pocketface.runtime import cli
 from pocketface.runtime.batch import command
 from tests.runtime.batch_fakes import Copying, Misbehaving
 command.Restoration = lambda *_: Misbehaving("refuse") if sys.argv[1] == "refuse" else Copying(float(sys.argv[1]))
-sys.exit(cli.main(["restore", sys.argv[2], "-o", sys.argv[3], "--engine", "ray", "--workers", "3", "--quiet"]))
+words = ["--engine", "ray", "--workers", "3", "--quiet", *sys.argv[4:]]
+sys.exit(cli.main(["restore", sys.argv[2], "-o", sys.argv[3], *words]))
 """
 
 
-def command(folder: Path, output: Path, mood: str = "0") -> subprocess.Popen[str]:
+def command(folder: Path | str, output: Path | str, mood: str = "0", *more: str) -> subprocess.Popen[str]:
     # Ray's workers are polite to others by default, which on a loaded machine keeps them from ever coming up.
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "RAY_worker_niceness": "0", "RAY_ADDRESS": ""}
-    words = [sys.executable, "-c", RUN, mood, str(folder), str(output)]
+    words = [sys.executable, "-c", RUN, mood, str(folder), str(output), *more]
     return subprocess.Popen(  # noqa: S603
         words, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -118,3 +119,19 @@ def test_a_clusters_words_need_a_cluster(tmp_path: Path, words: tuple[str, ...])
     fill(tmp_path / "in", 1)
     assert cli.main(["restore", str(tmp_path / "in"), "-o", str(tmp_path / "out"), *words]) == 2
     assert not (tmp_path / "out").exists()
+
+
+@needs_ray
+def test_from_one_far_place_to_another_and_nothing_twice(tmp_path: Path) -> None:
+    content, bucket, output = fill(tmp_path / "in", 12), (tmp_path / "in").as_uri(), tmp_path / "out"
+    words = ("--records", str(tmp_path / "records"))
+    with command(bucket, output.as_uri(), "0", *words) as process:
+        said = process.communicate()
+    assert process.returncode == 1, said  # bad.jpg and worse.jpg
+    assert written(output) == restored(content)
+    assert {record.name for record in records_of(tmp_path / "records")} == set(content)
+    assert sorted(path.suffix for path in output.rglob("*") if path.is_file()) == [".jpg"] * 12
+    (tmp_path / "in" / "new.jpg").write_bytes(b"7")
+    with command(bucket, output.as_uri(), "0", *words) as process:
+        assert "15 settled before" in process.communicate()[0]
+    assert (output / "new.jpg").read_bytes() == b"restored 7"
