@@ -29,6 +29,7 @@ from ..runtime.manifest import (
 from ..runtime.models.checkpoint import CheckpointInfo, load_model
 from ..runtime.parity import TOLERANCES, ParityReport, compare
 from ..runtime.weights import SHIPPED, shipped_path
+from .app_files import write_app_files
 from .bundle_readme import write_readme
 from .calibration import ActivationRanges, check_half_range
 from .calibration_set import ranges_for
@@ -137,6 +138,7 @@ def build_bundle(plan: Plan, output: Path, step: Callable[[str], None] = lambda 
         manifest = Manifest(FORMAT, name, created, source, tool_versions(), tuple(artefacts), golden)
         if is_shipped(plan.checkpoint):
             shutil.copyfile(plan.checkpoint.with_name(LICENCES), folder / LICENCES)
+        write_app_files(folder, manifest)
         write_readme(folder, manifest)
         write_manifest(folder, manifest)
     return manifest
