@@ -64,6 +64,8 @@ def test_the_guard_sees_an_upward_import(tmp_path: Path, monkeypatch: pytest.Mon
     [
         "runtime",
         "runtime.photo",
+        "runtime.batch.command",
+        "runtime.batch.cluster",
         "runtime.backends",
         "runtime.backends.litert",
         "runtime.faces.detect",

@@ -122,6 +122,33 @@ def test_an_unknown_setting_is_named(saved: Path) -> None:
         load_model(saved)
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"architecture": ["student"]},
+        {"architecture": None},
+        {"config": None},
+        {"config": {"channels": 8}},
+        {"config": {"channels": [8, 1e308]}},
+        {"config": {"channels": [{}, 16]}},
+        {"config": {"channels": [8, 16], "middle_blocks": 10**9}},
+        {"config": {"channels": [8, 10**12]}},
+        {"config": {"channels": [8, -16]}},
+        {"training": None},
+    ],
+)
+def test_an_impossible_description_is_refused_at_once(saved: Path, changes: dict[str, object]) -> None:
+    rewrite(saved, load_file(saved), **changes)
+    with pytest.raises(CheckpointError):
+        load_model(saved)
+
+
+def test_a_description_that_is_no_object_is_refused(tmp_path: Path) -> None:
+    save_file({"weight": torch.zeros(2)}, tmp_path / "list.safetensors", metadata={"pocketface": "[1]"})
+    with pytest.raises(CheckpointError, match="list"):
+        load_model(tmp_path / "list.safetensors")
+
+
 def test_other_modules_are_not_checkpoints(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="got Linear"):
         save_checkpoint(tmp_path / "a.safetensors", torch.nn.Linear(1, 1), training={})
