@@ -31,8 +31,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..runtime.backends.pytorch import find_device
 from ..runtime.cli import positive
+from ..runtime.errors import RecipeError
 from . import trainer
 from .faces import Crop, load_crops, read_crops
+from .losses import TEACHER_TERMS
 from .recipe import read_recipe, shipped_recipes
 from .sheet import SampleSheet
 
@@ -70,6 +72,11 @@ def run(arguments: argparse.Namespace) -> int:
     """Train to the end of the recipe, or to `--until`."""
     recipe = read_recipe(arguments.recipe)
     if arguments.teacher is not None:
+        if not recipe.wants(*TEACHER_TERMS):
+            terms = ", ".join(TEACHER_TERMS)
+            raise RecipeError(
+                f"a recipe with a weight for {terms}", f"--teacher for {arguments.recipe}, which has none"
+            )
         recipe = dataclasses.replace(recipe, teacher=arguments.teacher)
     if arguments.start is not None:
         recipe = dataclasses.replace(recipe, model=dataclasses.replace(recipe.model, start=arguments.start))

@@ -1,8 +1,10 @@
 """The critics of adversarial training: what tells a photograph from a restored face.
 
 One critic looks at the whole picture on several scales, one at eyes, one at the mouth. Both photographs and restored
-pictures are shifted, re-lit and partly covered before they are shown, because a small set is soon known by heart
-(Differentiable Augmentation, Zhao et al. 2020).
+pictures can be shifted, re-lit and partly covered before they are shown, because a small set is soon known by heart
+(Differentiable Augmentation, Zhao et al. 2020); it takes critics much longer to learn anything then, so that a short
+run does better without. Spectral normalisation was tried and learns too slowly for a short run (docs/experiments.md);
+what keeps verdicts from growing steep is a penalty on their gradient at photographs (R1, Mescheder et al. 2018).
 """
 
 from __future__ import annotations
@@ -17,7 +19,6 @@ import torch
 from lightning_fabric import Fabric
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
 from ..runtime.faces.align import FFHQ
 from . import losses
@@ -39,6 +40,8 @@ class CriticsRecipe:
         learning_rate: of the critics; it follows the same schedule as the restorer's.
         betas: of their AdamW.
         cover: share of the side that the covering square takes, and of the shift; 0 for no augmentation.
+        r1: weight of the squared gradient of a photograph's verdict.
+        r1_every: steps between penalties, each of which then counts for all of them.
     """
 
     channels: int = 32
@@ -47,21 +50,23 @@ class CriticsRecipe:
     learning_rate: float = 2e-4
     betas: tuple[float, ...] = (0.0, 0.99)
     cover: float = 0.25
+    r1: float = 5.0
+    r1_every: int = 4
 
 
 class PatchCritic(nn.Module):
-    """(N, 3, H, W) in [0, 1] -> a map of verdicts, one for each overlapping patch; spectrally normalised.
+    """(N, 3, H, W) in [0, 1] -> a map of verdicts, one for each overlapping patch.
 
-    Source: PatchGAN (Isola et al. 2017), spectral normalisation (Miyato et al. 2018).
+    Source: PatchGAN (Isola et al. 2017).
     """
 
     def __init__(self, channels: int, layers: int) -> None:
         super().__init__()
         widths = [3, *(channels * min(8, 2**level) for level in range(layers))]
-        self.body = nn.ModuleList(
-            spectral_norm(nn.Conv2d(source, target, 4, 2, 1)) for source, target in pairwise(widths)
-        )
-        self.verdict = spectral_norm(nn.Conv2d(widths[-1], 1, 3, padding=1))
+        self.body = nn.ModuleList(nn.Conv2d(source, target, 4, 2, 1) for source, target in pairwise(widths))
+        for conv in self.body:
+            nn.init.kaiming_normal_(typing.cast("nn.Conv2d", conv).weight, _SLOPE)
+        self.verdict = nn.Conv2d(widths[-1], 1, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Judge patches."""
@@ -128,7 +133,14 @@ class Adversary:
         return terms
 
     def learn(
-        self, restored: Tensor, target: Tensor, names: Sequence[str], rate: float, generator: torch.Generator
+        self,
+        restored: Tensor,
+        target: Tensor,
+        names: Sequence[str],
+        rate: float,
+        generator: torch.Generator,
+        *,
+        penalise: bool = False,
     ) -> dict[str, float]:
         """One step of the critics on pictures without a graph; gives their loss, and by how much they tell them apart.
 
@@ -137,17 +149,21 @@ class Adversary:
             names: of the terms in use.
             rate: factor on the learning rate.
             generator: decides the augmentation.
+            penalise: add the gradient penalty, for all the steps since the last one.
         """
         self.critics.module.train().requires_grad_(requires_grad=True)
         for group in self.optimiser.param_groups:
             group["lr"] = self.recipe.learning_rate * rate
         both = torch.cat([restored.detach().float().clamp(0, 1), target.float()])
         half = len(restored)
-        verdicts = self.critics(self._views(both, names, generator))
+        views = {name: view.requires_grad_(penalise) for name, view in self._views(both, names, generator).items()}
+        verdicts = self.critics(views)
         judged = [verdict for view in verdicts.values() for verdict in view]
         fake = [_share(verdict, half, first=True) for verdict in judged]
         real = [_share(verdict, half, first=False) for verdict in judged]
         loss = losses.hinge(real, real=True) + losses.hinge(fake, real=False)
+        if penalise:
+            loss = loss + self.recipe.r1 * self.recipe.r1_every / 2 * _steepness(views, verdicts)
         self.optimiser.zero_grad(set_to_none=True)
         self.fabric.backward(loss)
         self.optimiser.step()
@@ -171,6 +187,17 @@ class Adversary:
             for name, view in components(pictures).items():
                 views[name] = augment(view, self.recipe.cover, generator)
         return views
+
+
+def _steepness(views: dict[str, Tensor], verdicts: dict[str, list[Tensor]]) -> Tensor:
+    """Mean over views and photographs of the squared gradient of a photograph's mean verdict."""
+    found = []
+    for name, view in views.items():
+        half = len(view) // 2
+        verdict = torch.stack([scale[half:].float().flatten(1).mean(1) for scale in verdicts[name]]).mean(0)
+        (slope,) = torch.autograd.grad(verdict.sum(), view, create_graph=True)
+        found.append(slope[half:].square().sum((1, 2, 3)).mean())
+    return torch.stack(found).mean()
 
 
 def _share(verdict: Tensor, half: int, *, first: bool) -> Tensor:

@@ -219,7 +219,10 @@ class Trainer:
         if self.adversary is not None and (judged := _judged(self.recipe, stage)):
             with self.clock.section("critics"), self.fabric.autocast():
                 generator = self.task.generator(2 * _CRITICS_DRAW + number)
-                named |= self.adversary.learn(restored.detach(), batch.target, judged, rate, generator)
+                penalise = self.step % self.recipe.critics.r1_every == 0
+                named |= self.adversary.learn(
+                    restored.detach(), batch.target, judged, rate, generator, penalise=penalise
+                )
         return named
 
     def _terms(self, stage: Stage, restored: Tensor, batch: Batch, number: int) -> dict[str, Tensor]:

@@ -67,6 +67,15 @@ def test_the_verb_trains_and_shows_samples(crops: Path, tmp_path: Path, capsys: 
     assert sheet.shape == (64, 5 * 64, 3)  # original, and input and output at two levels
 
 
+def test_a_teacher_that_nothing_listens_to_is_an_error(
+    crops: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    given = ["distill", str(crops / "recipe.toml"), "--crops", str(crops), "-o", str(tmp_path / "run")]
+    assert main([*given, "--teacher", "teacher"]) == 2
+    assert "which has none" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="torchrun's gloo back end is tested where clusters run")
 def test_torchrun_trains_one_network_in_two_processes(crops: Path, tmp_path: Path) -> None:
     """The same command; two processes see other faces and end with one set of weights and one log."""

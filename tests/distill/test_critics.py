@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 from lightning_fabric import Fabric
@@ -60,10 +62,25 @@ def test_critics_learn_to_tell_and_the_restorer_hears_it(faces: Tensor) -> None:
     adversary = Adversary(SMALL, BOTH, Fabric(accelerator="cpu", devices=1))
     blurred = torch.nn.functional.avg_pool2d(faces, 5, 1, 2)
     gaps = [adversary.learn(blurred, faces, BOTH, 1.0, seeded(step))["critics_gap"] for step in range(60)]
-    assert sum(gaps[-10:]) > sum(gaps[:10]) + 5  # over 0.5 a step apart
+    assert sum(gaps[-10:]) > sum(gaps[:10]) + 5  # more than 0.5 further apart, on average
     terms = {name: adversary.judge(picture, BOTH, seeded(99)) for name, picture in (("real", faces), ("fake", blurred))}
     for term in BOTH:
         assert terms["real"][term] < terms["fake"][term]
+
+
+def test_a_penalty_keeps_verdicts_from_growing_steep(faces: Tensor) -> None:
+    blurred = torch.nn.functional.avg_pool2d(faces, 5, 1, 2)
+    steepness = []
+    for weight in (0.0, 500.0):
+        torch.manual_seed(0)
+        adversary = Adversary(dataclasses.replace(SMALL, r1=weight), BOTH, Fabric(accelerator="cpu", devices=1))
+        for step in range(40):
+            adversary.learn(blurred, faces, BOTH, 1.0, seeded(step), penalise=step % 4 == 0)
+        photograph = faces.clone().requires_grad_()
+        adversary.judge(photograph, BOTH, seeded(99))["adversarial"].backward()
+        assert photograph.grad is not None
+        steepness.append(photograph.grad.norm().item())
+    assert steepness[1] < 0.5 * steepness[0]
 
 
 def test_judging_changes_no_critic(faces: Tensor) -> None:
