@@ -27,8 +27,8 @@ dB are PSNR against the PyTorch student on {faces} real degraded faces; higher i
 {remarks}
 `golden/` holds those faces and the student's answers as raw little-endian float32, (N, 3, S, S), for a test on the
 device. `app/` holds code that aligns, restores and runs that test (Swift for Core ML, Kotlin and C for TFLite), and
-scripts that measure speed on a phone and a Mac. `pocketface verify FOLDER` proves this bundle again: hashes, weights, and
-every file run on the golden faces.
+scripts that measure speed on a phone and a Mac. `pocketface verify FOLDER` proves this bundle again: hashes, weights,
+and every file run on the golden faces.
 """
 
 _MIL = """`mil` computes what a Core ML package says where there is no Core ML: it proves graph and weights, not Apple's

@@ -35,7 +35,7 @@ _VERSIONS = {
     "SOFTMAX": (1, 2),
 }
 # 8-bit weights under float activations, one scale a channel.
-_HYBRID_VERSIONS = {"CONV_2D": 5, "DEPTHWISE_CONV_2D": 6}
+_HYBRID_VERSIONS = {"CONV_2D": 5}
 # One scale on both sides: the kernels move or mix levels as they are.
 _KEEPS_SCALE = (nn.Upsample, nn.PixelShuffle, nn.MaxPool2d)
 

@@ -59,7 +59,7 @@ def _add_layer(
 ) -> tuple[int, int]:
     """Add a layer's weights and bias as constants, in the precision asked for."""
     name = str(node.target)
-    if state.precision == "dynamic8":
+    if state.precision == "dynamic8" and axis == 0:  # XNNPACK leaves depthwise layers of this kind to slow kernels
         layer = quantise_layer(weights, np.zeros_like(bias), axis, 1.0)
         levels = state.builder.constant(f"{name}.weight", layer.weights, layer.weight_quantization)
         return levels, state.builder.constant(f"{name}.bias", bias)

@@ -17,7 +17,6 @@ _FIRST = {
     ("CONV_2D", 5): "2.4.0",
     ("DEPTHWISE_CONV_2D", 1): "1.5.0",
     ("DEPTHWISE_CONV_2D", 3): "1.14.0",
-    ("DEPTHWISE_CONV_2D", 6): "2.3.0",
     ("DEPTH_TO_SPACE", 1): "2.1.0",
     ("DEPTH_TO_SPACE", 2): "2.5.0",
     ("DEQUANTIZE", 1): "1.13.1",

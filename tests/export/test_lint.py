@@ -34,13 +34,18 @@ def _found(report: LintReport, severity: str) -> set[tuple[str, str]]:
     return {(finding.delegate, finding.kind) for finding in report.findings if finding.severity == severity}
 
 
-@pytest.mark.parametrize("name", ["onnx", "tflite"])
-@pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
+CASES = [
+    (one.name, precision) for one in TARGETS.values() if one.suffix != ".mlpackage" for precision in one.precisions
+]
+
+
+@pytest.mark.parametrize(("name", "precision"), CASES)
 def test_a_students_files_are_clean(
     tmp_path: Path, lively_graph: fx.GraphModule, lively_ranges: ActivationRanges, name: str, precision: str
 ) -> None:
     path = tmp_path / f"a{TARGETS[name].suffix}"
-    TARGETS[name].write(Job(lively_graph, 32, precision, path, lively_ranges if precision == "int8" else None, {}))
+    sizes = (32, 64) if TARGETS[name].flexible else ()
+    TARGETS[name].write(Job(lively_graph, 32, precision, path, lively_ranges, {}, sizes=sizes))
     report = lint(path)
     assert report.clean, report.findings
     assert report.judged

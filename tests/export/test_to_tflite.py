@@ -32,7 +32,7 @@ _INT8 = {("CONV_2D", 3), ("DEPTHWISE_CONV_2D", 3), ("LEAKY_RELU", 1), ("ADD", 2)
 _INT8 |= {("DEPTH_TO_SPACE", 2), ("QUANTIZE", 1)}
 # The ends of an 8-bit file compute in float: convolutions, activations and additions of the first block, and the clamp.
 _ENDS = {("CONV_2D", 1), ("DEPTHWISE_CONV_2D", 1), ("ADD", 1), ("MINIMUM", 1), ("DEQUANTIZE", 2)}
-_HYBRID = (_FLOAT - {("CONV_2D", 1), ("DEPTHWISE_CONV_2D", 1)}) | {("CONV_2D", 5), ("DEPTHWISE_CONV_2D", 6)}
+_HYBRID = (_FLOAT - {("CONV_2D", 1)}) | {("CONV_2D", 5)}
 
 
 def _write(
