@@ -19,6 +19,7 @@ from ..runtime.metrics import psnr, snr_of_residual
 from ..runtime.restorer import Faces, check_faces
 from .calibration import HALF_LIMIT, ActivationRanges
 from .deploy_graph import IMAGE, RESTORED, module_of, tail_of
+from .lint_graph import module_of_name
 from .quantise import Quantization, quantise_layer
 from .tflite_lowering import assign_scales
 
@@ -135,7 +136,7 @@ class Simulation:
         high = max(float(batch[name].max()) for batch in self._exact)
         kind = getattr(node.target, "__name__", "") if module is None else type(module).__name__
         headroom = HALF_LIMIT / max(abs(low), abs(high), 1e-12)
-        path = str(node.target) if module is not None else name.removesuffix("_add").replace("_", ".")
+        path = str(node.target) if module is not None else module_of_name(name)
         return LayerAudit(
             name, path, kind, low, high, headroom, self._sum_headroom(node), weights, activations,
             both or self.run([], [name]),
