@@ -147,8 +147,8 @@ def _whole(what: str, fidelity: Fidelity) -> str:
 def _row(layer: LayerAudit) -> str:
     sums = "" if layer.sum_headroom is None else f"{layer.sum_headroom:.0f}"
     cells = (
-        layer.node, layer.module or "top level", layer.kind, f"{layer.low:.2f}", f"{layer.high:.2f}", f"{layer.half_headroom:.0f}",
-        sums, *map(_snr, (layer.weights, layer.activations, layer.both)),
+        layer.node, layer.module or "top level", layer.kind, f"{layer.low:.2f}", f"{layer.high:.2f}",
+        f"{layer.half_headroom:.0f}", sums, *map(_snr, (layer.weights, layer.activations, layer.both)),
     )  # fmt: skip
     return f"| {' | '.join(cells)} |"
 
