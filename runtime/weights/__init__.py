@@ -10,6 +10,7 @@ SHIPPED = {
     "student-base": "student_base.safetensors",
     "student-base-tflite": "student_base_256_fp16.tflite",
     "teacher": "teacher.safetensors",
+    "teacher-detail": "teacher_detail.safetensors",
     "identity": "identity.safetensors",
 }
 # What restores where nobody chose: it runs on the base install, without torch.
