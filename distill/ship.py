@@ -1,7 +1,7 @@
 """Write a trained network for shipping: float16 weights with the figures and terms that belong to them.
 
 `python -m pocketface.distill.ship runs/student/averaged.safetensors --output student_base.safetensors`
-`python -m pocketface.distill.ship DETAIL/averaged.safetensors --blend FIDELITY/averaged.safetensors --share 0.5 -o FILE`
+`python -m pocketface.distill.ship DETAIL/averaged.safetensors --blend FIDELITY/averaged.safetensors --share 0.5 -o F`
 """
 
 from __future__ import annotations
