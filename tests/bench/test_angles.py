@@ -28,8 +28,8 @@ def test_cosines_that_rounding_pushed_beyond_one_are_counted() -> None:
 def test_the_histogram_as_json_keeps_every_pair() -> None:
     values = count_angles(cosines(10, 20), cosines(80, 81, 100)).to_json()
     assert values["bin_degrees"] == 2
-    assert sum(values["genuine"]) == 2  # pyright: ignore[reportArgumentType] - JSON values are objects
-    assert sum(values["impostor"]) == 3  # pyright: ignore[reportArgumentType] - JSON values are objects
+    assert sum(values["genuine"]) == 2  # pyright: ignore[reportArgumentType, reportCallIssue] - JSON values are objects
+    assert sum(values["impostor"]) == 3  # pyright: ignore[reportArgumentType, reportCallIssue] - JSON values are objects
 
 
 def test_the_drawing_is_valid_and_says_its_medians_in_words() -> None:

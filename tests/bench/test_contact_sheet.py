@@ -10,7 +10,7 @@ from pocketface.bench.report import Example, Picture
 
 def example(*values: int) -> Example:
     """One row of squares in colours that no letter has."""
-    squares = [np.broadcast_to(np.uint8([value, 0, 200]), (64, 64, 3)) for value in values]
+    squares = [np.broadcast_to(np.array([value, 0, 200], np.uint8), (64, 64, 3)) for value in values]
     return Example("face", tuple(Picture(f"p{value}", square) for value, square in zip(values, squares, strict=True)))
 
 

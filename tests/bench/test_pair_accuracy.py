@@ -150,7 +150,7 @@ def test_the_face_in_the_middle_of_a_photograph_is_aligned(tmp_path: Path) -> No
 
     spy = Spy()
     pairs = pairs_of([True, False] * 5, pictures=(tmp_path / "photo.png",) * 20, aligned=False)
-    embed_pictures(pairs, {"spy": spy}, Two())
+    embed_pictures(pairs, {"spy": spy}, Two())  # pyright: ignore[reportArgumentType] - a fake
     # A shift by whole pixels leaves the picture as it is, but for OpenCV's steps of 1/32 pixel.
     assert np.abs(spy.faces[0][0].transpose(1, 2, 0) * 255 - face).mean() < 0.5
 
@@ -158,7 +158,7 @@ def test_the_face_in_the_middle_of_a_photograph_is_aligned(tmp_path: Path) -> No
 def test_photographs_without_a_face_are_marked(tmp_path: Path) -> None:
     cv2.imwrite(str(tmp_path / "photo.png"), np.zeros((64, 64, 3), np.uint8))
     pairs = pairs_of([True, False] * 5, pictures=(tmp_path / "photo.png",) * 20, aligned=False)
-    found, there = embed_pictures(pairs, {"spy": lambda faces, _: np.ones((len(faces), 2))}, NOBODY)
+    found, there = embed_pictures(pairs, {"spy": lambda faces, _: np.ones((len(faces), 2), np.float32)}, NOBODY)
     assert not there.any()
     with pytest.raises(InputError, match="0 of 10 pairs with two faces"):
         score_pairs(pairs, found["spy"], there)

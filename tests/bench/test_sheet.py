@@ -78,7 +78,9 @@ def test_the_command_draws_a_sheet(student: Path, tmp_path: Path) -> None:
     path = tmp_path / "sheet.jpg"
     words = ["--crops", str(tmp_path / "crops"), f"tiny={student}", "--levels", "mild", "x4", "--rows", "2"]
     assert run_command(sheet, "sheet", [*words, "--device", "cpu", "-o", str(path)]) == 0
-    height, width = cv2.imread(str(path)).shape[:2]
+    drawn = cv2.imread(str(path))
+    assert drawn is not None
+    height, width = drawn.shape[:2]
     assert width > 3 * 64
     assert height > 2 * 2 * 64
     assert run_command(sheet, "sheet", [*words, "-o", str(tmp_path / "sheet.png")]) == 2

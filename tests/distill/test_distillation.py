@@ -47,7 +47,7 @@ def test_adapters_learn_what_the_teacher_shows(faces: torch.Tensor) -> None:
     student, teacher = StudentRestorer(STUDENT).eval(), TeacherRestorer(TEACHER).eval()
     lesson = Lesson(student, teacher, Fabric(accelerator="cpu", devices=1))
     optimiser = torch.optim.Adam(lesson.adapters.parameters(), 1e-2)
-    found = []
+    found, terms = [], dict[str, torch.Tensor]()
     for _ in range(30):
         with torch.no_grad():
             student(faces)

@@ -161,7 +161,7 @@ def test_a_wrong_range_is_found_behind_a_fixed_up_manifest(copied: Path) -> None
     model = onnx.load(copied / ONNX)
     for node in model.graph.node:
         node.input[:] = ["image_levels" if name == "image" else name for name in node.input]
-    model.graph.initializer.append(numpy_helper.from_array(np.float32(1 / 255), "step"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array(1 / 255, np.float32), "step"))
     model.graph.node.insert(0, onnx.helper.make_node("Mul", ["image", "step"], ["image_levels"]))
     onnx.save(model, copied / ONNX)
     _fix_up(copied, ONNX)

@@ -21,7 +21,7 @@ def inside(side: int = 128) -> np.ndarray:
 def test_opencv_blends_alike() -> None:
     ramp = np.linspace(0, 0.1, 128, dtype=np.float32)[None, :, None]
     bump = 0.15 * np.exp(-np.square(np.arange(128, dtype=np.float32) - 60) / 400)
-    restored = np.clip(CROP * 0.8 + ramp + bump[:, None, None] * np.float32([0.5, -0.6, 1.0]), 0, 1)
+    restored = np.clip(CROP * 0.8 + ramp + bump[:, None, None] * np.array([0.5, -0.6, 1.0], np.float32), 0, 1)
     change = seamless_change((restored - CROP).astype(np.float32), inside())
     mask = inside().astype(np.uint8) * 255
     rows, columns = np.nonzero(mask)
@@ -38,7 +38,7 @@ def test_opencv_blends_alike() -> None:
 def test_no_change_stays_none_and_a_constant_one_vanishes() -> None:
     nothing = np.zeros((128, 128, 3), np.float32)
     assert not seamless_change(nothing, inside()).any()
-    tinted = seamless_change(nothing + np.float32([0.1, 0, -0.1]), inside())
+    tinted = seamless_change(nothing + np.array([0.1, 0, -0.1], np.float32), inside())
     assert np.abs(tinted).max() < 0.1 / 50
     assert not seamless_change(nothing + 1, inside())[~inside()].any()
 
@@ -48,7 +48,7 @@ def test_poisson_pastes_detail_without_the_tint() -> None:
     matrix = np.array([[1.0, 0, -36], [0, 1, -36]])
     given = to_float(photo[36:164, 36:164])
     detail = (0.1 * np.sin(np.arange(128) / 2))[None, :, None].astype(np.float32)
-    restored = given + detail + np.float32([0.15, 0, -0.15])
+    restored = given + detail + np.array([0.15, 0, -0.15], np.float32)
     feathered, poisson = (
         paste_faces(photo, [given], [restored], [matrix], blend).astype(int) - photo for blend in ("feather", "poisson")
     )
@@ -61,7 +61,7 @@ def test_poisson_pastes_detail_without_the_tint() -> None:
 
 
 def tinted(crop: Crop) -> Crop:
-    return np.clip(crop * np.float32([0.9, 0.8, 0.7]) + np.float32([0.1, 0.05, 0.0]), 0, 1)
+    return np.clip(crop * np.array([0.9, 0.8, 0.7], np.float32) + np.array([0.1, 0.05, 0.0], np.float32), 0, 1)
 
 
 def test_matching_gives_the_colours_back_and_keeps_the_detail() -> None:
@@ -70,7 +70,7 @@ def test_matching_gives_the_colours_back_and_keeps_the_detail() -> None:
     before = np.abs((tinted(CROP) - CROP) * weights).mean()
     assert np.abs((matched - CROP) * weights).mean() < 0.35 * before
     sharp = np.clip(CROP + 0.5 * (CROP - np.asarray(cv2.GaussianBlur(CROP, (0, 0), 1.5))), 0, 1)
-    again = match_colour(CROP, sharp)
+    again = match_colour(CROP, sharp.astype(np.float32))
     assert np.abs(again - sharp).mean() < 0.1 * np.abs(sharp - CROP).mean() + 1e-3
 
 

@@ -33,8 +33,10 @@ def _by_hand(state: dict[str, Tensor], x: Tensor) -> Tensor:
     """The published forward pass, written from the names of the weights alone; not normalised."""
 
     def norm(name: str, y: Tensor) -> Tensor:
-        keys = ("running_mean", "running_var", "weight", "bias")
-        return F.batch_norm(y, *(state[f"{name}.{key}"] for key in keys), eps=1e-5)
+        mean, variance, weight, bias = (
+            state[f"{name}.{key}"] for key in ("running_mean", "running_var", "weight", "bias")
+        )
+        return F.batch_norm(y, mean, variance, weight, bias, eps=1e-5)
 
     y = F.prelu(norm("bn1", F.conv2d((x - 0.5) / 0.5, state["conv1.weight"], padding=1)), state["prelu.weight"])
     for layer, count in enumerate(TINY.blocks, start=1):

@@ -20,7 +20,7 @@ def in_depth(rgb: np.ndarray, depth: type) -> np.ndarray:
 
 
 def sharpness(crop: np.ndarray) -> float:
-    return float(cv2.Laplacian(np.ascontiguousarray(crop @ np.float32([0.3, 0.6, 0.1])), cv2.CV_32F).std())
+    return float(cv2.Laplacian(np.ascontiguousarray(crop @ np.array([0.3, 0.6, 0.1], np.float32)), cv2.CV_32F).std())
 
 
 def chroma(crop: np.ndarray) -> np.ndarray:

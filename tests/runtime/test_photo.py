@@ -15,7 +15,7 @@ from pocketface.runtime.errors import ContractError
 from pocketface.runtime.faces.align import FFHQ, align_face, transform_points
 from pocketface.runtime.faces.detect import Detection
 from pocketface.runtime.faces.paste import soft_mask
-from pocketface.runtime.images import Metadata, Photo, to_float
+from pocketface.runtime.images import Metadata, Photo, to_float, to_uint8
 from pocketface.runtime.options import PhotoOptions
 from pocketface.runtime.photo import PhotoResult, restore_photo
 from pocketface.runtime.restorer import Faces, RestorerInfo, check_faces
@@ -300,11 +300,12 @@ def test_a_face_can_be_enlarged_with_its_photograph() -> None:
     still = restore_photo(given, FakeRestorer(), FixedDetector(LANDMARKS), options)
     assert still.photo.rgb.shape == (1024, 1024, 3)
     result = restore_photo(given, FakeRestorer(reddened), FixedDetector(LANDMARKS), options)
-    change = change_of(result, still.photo.rgb)
+    change = change_of(result, to_uint8(still.photo.rgb))
     weights = change / change.sum()
     y, x = (float((weights.sum(axis=axis) * (np.arange(1024) + 0.5)).sum()) for axis in (1, 0))
     small = restore_photo(given, FakeRestorer(reddened), FixedDetector(LANDMARKS), PhotoOptions(guard=None))
-    around = change_of(small, given.rgb) / change_of(small, given.rgb).sum()
+    around = change_of(small, to_uint8(given.rgb))
+    around = around / around.sum()
     wanted = [float((around.sum(axis=axis) * (np.arange(512) + 0.5)).sum()) * 2 for axis in (1, 0)]
     # The same place in pixel edges: half a pixel of the enlarged photograph is what rounding may shift.
     assert (y, x) == pytest.approx(wanted, abs=0.5)

@@ -62,7 +62,7 @@ def test_a_network_of_another_factor_is_resampled_and_grey_stays_grey() -> None:
     np.testing.assert_array_equal(enlarged.rgb, photo().rgb.repeat(2, axis=0).repeat(2, axis=1))
 
     def tinting(tile: NDArray[np.float32]) -> NDArray[np.float32]:
-        return nearest(2)(tile) * np.float32([1, 0.9, 0.8])[None, :, None, None]  # pyright: ignore[reportCallIssue]
+        return nearest(2)(tile) * np.array([1, 0.9, 0.8], np.float32)[None, :, None, None]
 
     grey = upscale_photo(photo(grey=True), 2, tinting)
     assert np.ptp(grey.rgb, axis=2).max() == 0
