@@ -257,8 +257,11 @@ def test_a_file_as_output_of_a_folder_is_refused(album: Path, tmp_path: Path) ->
     assert (tmp_path / "out").read_bytes() == b"precious"
 
 
+# A shell starts background jobs with SIGINT ignored, which children inherit; the test means a terminal's.
 RUN = """
+import signal
 import sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
 sys.path.insert(0, sys.argv[1])
 from pocketface.runtime import cli
 from pocketface.runtime.batch import command

@@ -11,12 +11,12 @@ from skimage.data import astronaut
 from pocketface.runtime.colouriser import colourise, open_colouriser
 from pocketface.runtime.errors import BackendError, InputError, PocketFaceError
 from pocketface.runtime.images import Metadata, Photo
-from pocketface.runtime.upscale import open_enlarger, upscale_photo
+from pocketface.runtime.upscale import Enlarger, open_enlarger, upscale_photo
 
 DEPTHS = pytest.mark.parametrize("depth", [np.uint8, np.uint16])
 
 
-def nearest(factor: int) -> object:
+def nearest(factor: int) -> Enlarger:
     """A network that repeats pixels, so that tiles must fit exactly."""
 
     def run(tile: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -53,12 +53,12 @@ def test_by_one_is_the_very_photograph() -> None:
 
 @DEPTHS
 def test_a_network_works_by_tiles_without_seams(depth: type) -> None:
-    enlarged = upscale_photo(photo(depth), 2, nearest(2))  # pyright: ignore[reportArgumentType]
+    enlarged = upscale_photo(photo(depth), 2, nearest(2))
     np.testing.assert_array_equal(enlarged.rgb, photo(depth).rgb.repeat(2, axis=0).repeat(2, axis=1))
 
 
 def test_a_network_of_another_factor_is_resampled_and_grey_stays_grey() -> None:
-    enlarged = upscale_photo(photo(), 2, nearest(4))  # pyright: ignore[reportArgumentType]
+    enlarged = upscale_photo(photo(), 2, nearest(4))
     np.testing.assert_array_equal(enlarged.rgb, photo().rgb.repeat(2, axis=0).repeat(2, axis=1))
 
     def tinting(tile: NDArray[np.float32]) -> NDArray[np.float32]:
