@@ -34,7 +34,7 @@ class Effort:
 def effort_of(path: Path) -> Effort | None:
     """The effort behind a checkpoint; None where its header does not tell all of it, or it is no checkpoint of ours.
 
-    A run that began with the weights of another one tells only its own part.
+    A run that began with the weights of another one counts both, where its header has the other's.
 
     Raises:
         CheckpointError: damaged.
@@ -42,9 +42,13 @@ def effort_of(path: Path) -> Effort | None:
     if path.suffix != ".safetensors":
         return None
     model, info = load_model(path)
-    if info.training.get("recipe", {}).get("model", {}).get("start"):
-        return None
-    stretches = _stretches(info.training, info.training.get("steps", 0))
+    stretches: list[_Stretch] = []
+    training: Values | None = info.training
+    while training is not None:
+        stretches += _stretches(training, training.get("steps", 0))
+        if training.get("recipe", {}).get("model", {}).get("start") and "began_with" not in training:
+            return None
+        training = training.get("began_with")
     faces = sum(stretch.steps * stretch.batch for stretch in stretches)
     macs = sum(stretch.steps * stretch.batch * count_macs(model, stretch.crop) for stretch in stretches)
     return Effort(faces, macs) if faces else None

@@ -40,6 +40,11 @@ def build_model(recipe: Recipe) -> nn.Module:
     return model
 
 
+def began_with(recipe: Recipe) -> dict[str, object] | None:
+    """What the header of the checkpoint that a recipe begins with says of its training; None for random weights."""
+    return load_model(find_checkpoint(recipe.model.start))[1].training if recipe.model.start else None
+
+
 @dataclass(frozen=True)
 class Batch:
     """What a step is given: all of (N, 3, S, S) in [0, 1] on the device.

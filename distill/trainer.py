@@ -31,7 +31,7 @@ from .critics import Adversary
 from .distillation import Lesson
 from .losses import INNER_TERMS, weighted_sum
 from .recipe import OptimiserRecipe, Recipe, Stage
-from .task import Batch, RestorationTask, build_model
+from .task import Batch, RestorationTask, began_with, build_model
 from .teachers import Teacher
 
 STATE = "state.pt"
@@ -111,6 +111,7 @@ class Trainer:
         make_folder(folder)
         self.task = RestorationTask(recipe, faces.to(fabric.device), teacher_cache)
         model = build_model(recipe)
+        self.began_with = began_with(recipe)
         self.averaged = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
         self.lesson: Lesson | None = None
         if isinstance(self.task.teacher, Teacher) and recipe.wants(*INNER_TERMS):
@@ -170,6 +171,8 @@ class Trainer:
             with replacing_file(self.folder / STATE) as temporary:
                 torch.save(state, temporary)
             training = {**self.provenance, "steps": self.step, "recipe": _without_places(self.recipe)}
+            if self.began_with is not None:
+                training["began_with"] = self.began_with
             save_checkpoint(self.folder / AVERAGED, self.averaged, training=training)
         self.fabric.barrier()
 

@@ -42,6 +42,15 @@ def test_files_that_tell_nothing_are_left_out(student: Path, tmp_path: Path) -> 
     assert list(efforts_of(named_candidates(words, ()))) == ["told"]
 
 
+def test_a_run_counts_what_it_began_with(tmp_path: Path) -> None:
+    begun = RECIPE | {"model": {"start": "first.safetensors"}}
+    before = {"recipe": RECIPE, "steps": 2}
+    file = save_student(tmp_path / "second.safetensors", training={"recipe": begun, "steps": 1, "began_with": before})
+    effort = effort_of(file)
+    assert effort is not None
+    assert effort.faces == (1 + 2) * 4 * 2
+
+
 def test_faces_are_counted_step_by_step() -> None:
     np.testing.assert_array_equal(faces_by_step({"recipe": RECIPE}, 5), [8, 16, 24, 26, 28])
 

@@ -269,11 +269,12 @@ def test_the_rate_rises_then_falls() -> None:
 
 def test_the_header_names_files_but_no_folders(faces: torch.Tensor, tmp_path: Path) -> None:
     path = tmp_path / "first.safetensors"
-    save_checkpoint(path, StudentRestorer(TINY), training={})
+    save_checkpoint(path, StudentRestorer(TINY), training={"steps": 3})
     recipe = dataclasses.replace(RECIPE, model=ModelRecipe("student", start=str(path)))
     trained(recipe, faces, tmp_path / "run", until=2)
     _, info = load_model(tmp_path / "run" / AVERAGED)
     assert info.training["recipe"]["model"]["start"] == "first.safetensors"
+    assert info.training["began_with"] == {"steps": 3}, "a run tells what went before it"
     assert str(tmp_path) not in json.dumps(info.training)
 
 
