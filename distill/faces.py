@@ -94,7 +94,7 @@ def prepare_crops(
             crops.append(crop)
         if not crops:
             raise InputError(f"photographs with a face of at least {least_px:g} px in {photos}", "none")
-        _write_table(folder / CROPS_TABLE, crops)
+        write_crops(folder, crops)
     return crops
 
 
@@ -151,8 +151,9 @@ def _read_table(path: Path, columns: Sequence[str]) -> list[dict[str, str]]:
         return list(reader)
 
 
-def _write_table(path: Path, crops: Sequence[Crop]) -> None:
-    with replacing_file(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+def write_crops(folder: Path, crops: Sequence[Crop]) -> None:
+    """Write the table of a folder of crops; the pictures are written by whoever made them."""
+    with replacing_file(folder / CROPS_TABLE) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [field.name for field in fields(Crop)])
         writer.writeheader()
         writer.writerows(asdict(crop) for crop in crops)

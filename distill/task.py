@@ -24,25 +24,24 @@ from .teacher_cache import CachedTeacher
 from .teachers import Teacher, open_teacher
 
 
-def build_model(recipe: Recipe) -> nn.Module:
+def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, object] | None]:
     """Build the network of a recipe, from a checkpoint or with seeded first weights.
 
     A new teacher gets the shipped identity network as its guide.
+
+    Returns:
+        The network, and what the checkpoint's header says of its training; None for seeded weights.
     """
     torch.manual_seed(recipe.seed)
     if recipe.model.start:
-        return load_model(find_checkpoint(recipe.model.start), recipe.model.architecture)[0]
+        model, info = load_model(find_checkpoint(recipe.model.start), recipe.model.architecture)
+        return model, info.training
     if recipe.model.architecture == "student":
-        return StudentRestorer(STUDENT_PRESETS[recipe.model.preset])
+        return StudentRestorer(STUDENT_PRESETS[recipe.model.preset]), None
     model = TeacherRestorer(TeacherConfig(recipe.model.channels) if recipe.model.channels else None)
     guide, _ = load_model(shipped_path("identity"), "mobilefacenet")
     model.guide.load_state_dict(guide.state_dict())
-    return model
-
-
-def began_with(recipe: Recipe) -> dict[str, object] | None:
-    """What the header of the checkpoint that a recipe begins with says of its training; None for random weights."""
-    return load_model(find_checkpoint(recipe.model.start))[1].training if recipe.model.start else None
+    return model, None
 
 
 @dataclass(frozen=True)

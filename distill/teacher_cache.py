@@ -23,7 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..runtime.atomic import replacing_file
+from ..runtime.atomic import make_folder, replacing_file
 from ..runtime.decode import Raster, decode
 from ..runtime.encode import encode
 from ..runtime.errors import ImageError, OutputError
@@ -60,10 +60,7 @@ class TeacherCache:
     def __init__(self, folder: Path, teacher_sha256: str, limit: int = DEFAULT_LIMIT) -> None:
         self.folder, self.limit = folder / teacher_sha256[:16], limit
         self._teacher, self._full = teacher_sha256, False
-        try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise OutputError("a folder for the teacher's answers", f"{folder}: {error.strerror}") from error
+        make_folder(self.folder)
         self.bytes = self._tidy()
 
     def key(self, *given: NDArray[np.float32]) -> str:

@@ -31,7 +31,7 @@ from .critics import Adversary
 from .distillation import Lesson
 from .losses import INNER_TERMS, weighted_sum
 from .recipe import OptimiserRecipe, Recipe, Stage
-from .task import Batch, RestorationTask, began_with, build_model
+from .task import Batch, RestorationTask, build_model
 from .teachers import Teacher
 
 STATE = "state.pt"
@@ -110,8 +110,7 @@ class Trainer:
         self.recipe, self.folder, self.fabric, self.provenance = recipe, folder, fabric, provenance
         make_folder(folder)
         self.task = RestorationTask(recipe, faces.to(fabric.device), teacher_cache)
-        model = build_model(recipe)
-        self.began_with = began_with(recipe)
+        model, self.began_with = build_model(recipe)
         self.averaged = copy.deepcopy(model).eval().requires_grad_(requires_grad=False)
         self.lesson: Lesson | None = None
         if isinstance(self.task.teacher, Teacher) and recipe.wants(*INNER_TERMS):
@@ -153,7 +152,6 @@ class Trainer:
                 report(progress)
                 log.write(json.dumps(dataclasses.asdict(progress)) + "\n")
                 if self.step % save_every == 0 or self.step == last:
-                    log.flush()
                     self.save()
 
     def save(self) -> None:

@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-import csv
-from dataclasses import astuple, fields
 from pathlib import Path
 
 import cv2
@@ -13,7 +11,7 @@ import torch
 from pocketface.bench.throughput import VARIANTS, Throughput, markdown, measure
 from pocketface.distill.clock import SECTIONS
 from pocketface.distill.degradations import Ageing
-from pocketface.distill.faces import CROPS_TABLE, Crop
+from pocketface.distill.faces import Crop, write_crops
 from pocketface.distill.recipe import ModelRecipe, Recipe, Stage
 
 
@@ -23,8 +21,7 @@ def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
     face = cv2.resize(skimage.data.astronaut()[:220, 110:330], (64, 64), interpolation=cv2.INTER_AREA)
     crop = Crop("face.png", "astronaut", "train", "nasa", "public domain", 220.0)
     cv2.imwrite(str(folder / crop.file), np.ascontiguousarray(face[..., ::-1]))
-    with (folder / CROPS_TABLE).open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([[field.name for field in fields(Crop)], astuple(crop)])
+    write_crops(folder, [crop])
     return folder
 
 

@@ -1,11 +1,9 @@
 from __future__ import annotations
 
-import csv
 import json
 import os
 import subprocess
 import sys
-from dataclasses import astuple, fields
 from pathlib import Path
 
 import cv2
@@ -14,7 +12,7 @@ import pytest
 import skimage.data
 
 from pocketface.distill import trainer
-from pocketface.distill.faces import CROPS_TABLE, Crop
+from pocketface.distill.faces import Crop, write_crops
 from pocketface.runtime.cli import main
 from pocketface.runtime.models.checkpoint import load_model
 
@@ -40,13 +38,13 @@ losses = { pixel = 1.0 }
 def crops(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("crops")
     face = cv2.resize(skimage.data.astronaut()[:220, 110:330], (64, 64), interpolation=cv2.INTER_AREA)
-    with (folder / CROPS_TABLE).open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow([field.name for field in fields(Crop)])
-        for number, split in enumerate(("train", "train", "validation")):
-            crop = Crop(f"{number}.png", f"person {number}", split, "astronauts", "public domain", 220.0)
-            cv2.imwrite(str(folder / crop.file), np.roll(face, number, 1)[..., ::-1])
-            table.writerow(astuple(crop))
+    crops = [
+        Crop(f"{number}.png", f"person {number}", split, "astronauts", "public domain", 220.0)
+        for number, split in enumerate(("train", "train", "validation"))
+    ]
+    for number, crop in enumerate(crops):
+        cv2.imwrite(str(folder / crop.file), np.roll(face, number, 1)[..., ::-1])
+    write_crops(folder, crops)
     (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
     return folder
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import csv
 import json
-from dataclasses import astuple, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +14,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from pocketface.distill import trainer
-from pocketface.distill.faces import CROPS_TABLE, Crop
+from pocketface.distill.faces import Crop, write_crops
 from pocketface.distill.teacher_cache import CachedTeacher
 from pocketface.distill.teachers import open_teacher, resize
 from pocketface.runtime.backends import open_restorer
@@ -113,13 +111,10 @@ def test_it_is_asked_once(resolver: Path, tmp_path: Path) -> None:
 
 @pytest.fixture
 def crops(tmp_path: Path) -> Path:
-    with (tmp_path / CROPS_TABLE).open("w", newline="", encoding="utf-8") as file:
-        table = csv.writer(file)
-        table.writerow([field.name for field in fields(Crop)])
-        for number, face in enumerate(_faces(3, 64).permute(0, 2, 3, 1).numpy()):
-            crop = Crop(f"{number}.png", f"person {number}", "train", "noise", "made here", 64.0)
-            cv2.imwrite(str(tmp_path / crop.file), np.ascontiguousarray((face * 255).astype(np.uint8)))
-            table.writerow(astuple(crop))
+    crops = [Crop(f"{number}.png", f"person {number}", "train", "noise", "made here", 64.0) for number in range(3)]
+    for crop, face in zip(crops, _faces(3, 64).permute(0, 2, 3, 1).numpy(), strict=True):
+        cv2.imwrite(str(tmp_path / crop.file), np.ascontiguousarray((face * 255).astype(np.uint8)))
+    write_crops(tmp_path, crops)
     (tmp_path / "recipe.toml").write_text(RECIPE, encoding="utf-8")
     return tmp_path
 

@@ -286,5 +286,5 @@ def test_a_start_gives_its_weights(tmp_path: Path) -> None:
     recipe = dataclasses.replace(RECIPE, model=ModelRecipe("student", start=str(path)))
     assert all(
         torch.equal(value, model.state_dict()[name])
-        for name, value in task_module.build_model(recipe).state_dict().items()
+        for name, value in task_module.build_model(recipe)[0].state_dict().items()
     )
