@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ..runtime.errors import RecipeError
-from ..runtime.models.student import STEM_STRIDE, StudentRestorer
+from ..runtime.models.student import StudentRestorer
 from ..runtime.models.teacher import TeacherRestorer
 
 # Stride -> feature map (N, C, S / stride, S / stride).
@@ -31,16 +31,13 @@ class FeatureTap:
 
     def __init__(self, network: nn.Module | None) -> None:
         self.maps: dict[int, Tensor] = {}
-        if isinstance(network, TeacherRestorer):
-            stride = network.config.stem_stride
-        elif isinstance(network, StudentRestorer):
-            stride = STEM_STRIDE
-        else:
+        if not isinstance(network, (TeacherRestorer, StudentRestorer)):
             raise RecipeError(
                 "a teacher of our own architecture for the terms 'features' and 'attention'",
                 type(network).__name__,
                 "use the terms 'teacher' and 'identity_teacher'",
             )
+        stride = network.config.stem_stride
         levels = [*network.decoder, network.middle]
         self.widths = dict[int, int]()
         for level, (stage, width) in enumerate(zip(levels, network.config.channels, strict=True)):

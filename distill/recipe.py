@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from ..runtime.errors import RecipeError
 from ..runtime.faces.degrade import LEVELS
-from ..runtime.models.student import STUDENT_PRESETS
+from ..runtime.models.student import STUDENT_PRESETS, StudentConfig
 from .critics import CriticsRecipe
 from .degradations import Ageing
 from .losses import CRITIC_TERMS, INNER_TERMS, TEACHER_TERMS, TERMS
@@ -25,13 +25,16 @@ class ModelRecipe:
 
     Args:
         architecture: `student` or `teacher`.
-        preset: the student's size, for a student.
+        preset: the student's size, for a student; empty takes the shape under `student`.
+        student: a shape of your own.
         channels: the teacher's widths, for a teacher; empty takes its defaults.
-        start: checkpoint whose weights to begin with, by shipped name or path; empty for seeded random ones.
+        start: checkpoint whose weights to begin with, by shipped name or path; empty for seeded random ones. A
+            student may begin with a smaller one's, and is grown from it.
     """
 
     architecture: Literal["student", "teacher"]
     preset: str = "base"
+    student: StudentConfig = field(default_factory=StudentConfig)
     channels: tuple[int, ...] = ()
     start: str = ""
 
@@ -101,6 +104,11 @@ class Recipe:
     identity: str = "identity"
     perceptual: str = "identity"
     critics: CriticsRecipe = field(default_factory=CriticsRecipe)
+
+    @property
+    def student(self) -> StudentConfig:
+        """The shape of the student that is trained."""
+        return STUDENT_PRESETS[self.model.preset] if self.model.preset else self.model.student
 
     @property
     def steps(self) -> int:
@@ -212,7 +220,8 @@ def _check(recipe: Recipe) -> None:
     counts = (recipe.critics.channels, recipe.critics.layers, recipe.critics.scales, recipe.critics.r1_every)
     _require(min(counts) > 0, "critics with positive channels, layers, scales and r1_every", str(min(counts)))
     _require(recipe.critics.r1 >= 0, "critics.r1 of at least 0", str(recipe.critics.r1))
-    _require(recipe.model.preset in STUDENT_PRESETS, f"a preset of {', '.join(STUDENT_PRESETS)}", recipe.model.preset)
+    known = not recipe.model.preset or recipe.model.preset in STUDENT_PRESETS
+    _require(known, f"a preset of {', '.join(STUDENT_PRESETS)}", recipe.model.preset)
     led = ", ".join(term for term in TEACHER_TERMS if recipe.wants(term))
     _require(bool(recipe.teacher) or not led, f"a teacher for the term {led!r}", "none")
     student = recipe.model.architecture == "student"

@@ -11,12 +11,13 @@ from torch import Tensor, nn
 
 from ..runtime.errors import RecipeError
 from ..runtime.models.checkpoint import load_model
-from ..runtime.models.student import STUDENT_PRESETS, StudentRestorer
+from ..runtime.models.student import StudentRestorer
 from ..runtime.models.teacher import TeacherConfig, TeacherRestorer
 from ..runtime.weights import find_checkpoint, shipped_path
 from . import losses
 from .degradations import age
 from .distillation import confidence, relational
+from .grow import grow
 from .identity_loss import IdentityEmbedder, open_identity
 from .perceptual import Features, open_features
 from .recipe import Recipe, Stage
@@ -35,9 +36,11 @@ def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, object] | None]:
     torch.manual_seed(recipe.seed)
     if recipe.model.start:
         model, info = load_model(find_checkpoint(recipe.model.start), recipe.model.architecture)
+        if isinstance(model, StudentRestorer) and model.config != recipe.student:
+            model = grow(model, recipe.student)
         return model, info.training
     if recipe.model.architecture == "student":
-        return StudentRestorer(STUDENT_PRESETS[recipe.model.preset]), None
+        return StudentRestorer(recipe.student), None
     model = TeacherRestorer(TeacherConfig(recipe.model.channels) if recipe.model.channels else None)
     guide, _ = load_model(shipped_path("identity"), "mobilefacenet")
     model.guide.load_state_dict(guide.state_dict())

@@ -25,9 +25,23 @@ def check_levels(channels: tuple[int, ...], encoder_blocks: tuple[int, ...], dec
         )
 
 
-def activation() -> nn.PReLU:
-    """PReLU with one learnt slope for the whole layer: exact as LeakyReLU at export, which every delegate fuses."""
-    return nn.PReLU(num_parameters=1, init=0.1)
+ACTIVATIONS = {
+    "prelu": "one learnt slope for the whole layer: exact as LeakyReLU at export, which every delegate fuses",
+    "prelu-channel": "a learnt slope for each channel, as in MobileFaceNet; slow on devices",
+    "relu": "no slope",
+}
+
+
+def activation(kind: str = "prelu", channels: int = 1) -> nn.Module:
+    """Build an activation.
+
+    Args:
+        kind: a key of ACTIVATIONS.
+        channels: of the layer that it follows.
+    """
+    if kind == "relu":
+        return nn.ReLU()
+    return nn.PReLU(channels if kind == "prelu-channel" else 1, init=0.1)
 
 
 def shrink(conv: nn.Conv2d, gain: float) -> nn.Conv2d:
@@ -52,18 +66,25 @@ class InvertedResidual(nn.Module):
     BatchNorm decides whether this body learns at all in the time that there is (measured: docs/experiments.md); export
     folds it into the convolutions.
 
+    Args:
+        channels: C of input and output.
+        expansion: hidden channels per channel.
+        kind: of the activations, a key of ACTIVATIONS.
+        attention: squeeze-and-excitation over the hidden channels.
+
     Source: MobileNetV2 (Sandler et al. 2018), MobileFaceNet (Chen et al. 2018).
     """
 
-    def __init__(self, channels: int, expansion: int) -> None:
+    def __init__(self, channels: int, expansion: int, kind: str = "prelu", *, attention: bool = False) -> None:
         super().__init__()
         hidden = channels * expansion
         self.conv_pw = nn.Conv2d(channels, hidden, 1, bias=False)
         self.bn1 = nn.BatchNorm2d(hidden)
-        self.act1 = activation()
+        self.act1 = activation(kind, hidden)
         self.conv_dw = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden, bias=False)
         self.bn2 = nn.BatchNorm2d(hidden)
-        self.act2 = activation()
+        self.act2 = activation(kind, hidden)
+        self.se = SqueezeExcite(hidden) if attention else None
         self.conv_pwl = nn.Conv2d(hidden, channels, 1, bias=False)
         self.bn3 = branch_end(channels)
 
@@ -71,6 +92,8 @@ class InvertedResidual(nn.Module):
         """Return x plus what the branch adds."""
         y = self.act1(self.bn1(self.conv_pw(x)))
         y = self.act2(self.bn2(self.conv_dw(y)))
+        if self.se is not None:
+            y = self.se(y)
         return x + self.bn3(self.conv_pwl(y))
 
 

@@ -7,21 +7,26 @@ from itertools import pairwise
 
 from torch import Tensor, nn
 
-from .blocks import InvertedResidual, activation, check_levels, shrink
-
-STEM_STRIDE = 4
+from ..errors import CheckpointError
+from .blocks import ACTIVATIONS, InvertedResidual, activation, check_levels, shrink
 
 
 @dataclass(frozen=True)
 class StudentConfig:
     """The student's shape.
 
+    The last three are for experiments: what each buys and costs is in docs/experiments.md. Device files are written of
+    the default activation without attention.
+
     Args:
-        channels: width of each level, from stride 4 downwards; each level halves the resolution.
+        channels: width of each level, from the stem's stride downwards; each level halves the resolution.
         encoder_blocks: inverted residuals a level on the way down; one entry a level but the last.
         middle_blocks: inverted residuals at the lowest level.
         decoder_blocks: inverted residuals a level on the way up, from stride 4 downwards, like `encoder_blocks`.
         expansion: hidden channels per channel in a block.
+        stem_stride: how many times smaller than the image the highest level is; a power of 2.
+        activation: a key of `blocks.ACTIVATIONS`.
+        attention: squeeze-and-excitation in every block.
     """
 
     channels: tuple[int, ...] = (32, 96, 192, 224)
@@ -29,14 +34,21 @@ class StudentConfig:
     middle_blocks: int = 2
     decoder_blocks: tuple[int, ...] = (2, 1, 2)
     expansion: int = 2
+    stem_stride: int = 4
+    activation: str = "prelu"
+    attention: bool = False
 
     def __post_init__(self) -> None:
         check_levels(self.channels, self.encoder_blocks, self.decoder_blocks)
+        if self.activation not in ACTIVATIONS:
+            raise CheckpointError(f"an activation of {', '.join(ACTIVATIONS)}", repr(self.activation))
+        if self.stem_stride not in (1, 2, 4, 8, 16):
+            raise CheckpointError("a stem's stride of 1, 2, 4, 8 or 16", repr(self.stem_stride))
 
     @property
     def multiple(self) -> int:
         """S must be divisible by this."""
-        return STEM_STRIDE * 2 ** (len(self.channels) - 1)
+        return self.stem_stride * 2 ** (len(self.channels) - 1)
 
 
 # Sizes follow the cost model measured for this kind of body; the figures are in docs/experiments.md.
@@ -58,21 +70,21 @@ class StudentRestorer(nn.Module):
     def __init__(self, config: StudentConfig | None = None) -> None:
         super().__init__()
         self.config = config if config is not None else STUDENT_PRESETS["base"]
-        widths, expansion = self.config.channels, self.config.expansion
-        self.stem = nn.Conv2d(3, widths[0], STEM_STRIDE, STEM_STRIDE)
+        widths, stride = self.config.channels, self.config.stem_stride
+        self.stem = nn.Conv2d(3, widths[0], stride, stride)
         self.encoder, self.down = nn.ModuleList(), nn.ModuleList()
         self.up, self.decoder = nn.ModuleList(), nn.ModuleList()
         for level, (width, wider) in enumerate(pairwise(widths)):
-            self.encoder.append(_stage(width, self.config.encoder_blocks[level], expansion))
+            self.encoder.append(_stage(width, self.config.encoder_blocks[level], self.config))
             self.down.append(nn.Conv2d(width, wider, 2, 2))
             self.up.append(nn.Sequential(nn.Conv2d(wider, width, 1), _upsample()))
-            self.decoder.append(_stage(width, self.config.decoder_blocks[level], expansion))
-        self.middle = _stage(widths[-1], self.config.middle_blocks, expansion)
+            self.decoder.append(_stage(width, self.config.decoder_blocks[level], self.config))
+        self.middle = _stage(widths[-1], self.config.middle_blocks, self.config)
         self.tail = nn.Sequential(
             nn.Conv2d(widths[0], widths[0], 3, padding=1, groups=widths[0]),
-            activation(),
-            _near_zero(nn.Conv2d(widths[0], 3 * STEM_STRIDE**2, 1)),
-            nn.PixelShuffle(STEM_STRIDE),
+            activation(self.config.activation, widths[0]),
+            _near_zero(nn.Conv2d(widths[0], 3 * stride**2, 1)),
+            nn.PixelShuffle(stride),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -88,8 +100,11 @@ class StudentRestorer(nn.Module):
         return x + self.tail(y)
 
 
-def _stage(channels: int, blocks: int, expansion: int) -> nn.Sequential:
-    return nn.Sequential(*(InvertedResidual(channels, expansion) for _ in range(blocks)))
+def _stage(channels: int, blocks: int, config: StudentConfig) -> nn.Sequential:
+    kind, attention = config.activation, config.attention
+    return nn.Sequential(
+        *(InvertedResidual(channels, config.expansion, kind, attention=attention) for _ in range(blocks))
+    )
 
 
 def _upsample() -> nn.Upsample:

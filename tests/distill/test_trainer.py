@@ -24,7 +24,7 @@ from pocketface.distill.trainer import AVERAGED, LOG, STATE, Progress, Speed, Tr
 from pocketface.runtime.errors import CheckpointError, RecipeError
 from pocketface.runtime.models.checkpoint import load_model, save_checkpoint
 from pocketface.runtime.models.identity import MobileFaceNet
-from pocketface.runtime.models.student import StudentConfig, StudentRestorer
+from pocketface.runtime.models.student import STUDENT_PRESETS, StudentConfig, StudentRestorer
 from pocketface.runtime.models.teacher import TeacherConfig, TeacherRestorer
 
 TINY = StudentConfig((8, 16), (1,), 1, (1,))
@@ -36,7 +36,7 @@ RECIPE = Recipe(
 
 @pytest.fixture(autouse=True)
 def tiny_student(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(task_module.STUDENT_PRESETS, "base", TINY)
+    monkeypatch.setitem(STUDENT_PRESETS, "base", TINY)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ from pathlib import Path
 from lightning_fabric import Fabric
 spec = importlib.util.spec_from_file_location("test_trainer", {test!r})
 tests = importlib.util.module_from_spec(spec); spec.loader.exec_module(tests)
-tests.task_module.STUDENT_PRESETS["base"] = tests.TINY
+tests.STUDENT_PRESETS["base"] = tests.TINY
 def report(progress):
     print(progress.step, flush=True)
     if progress.step == 5:
