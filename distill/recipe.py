@@ -149,7 +149,16 @@ def read_recipe(source: str | Path) -> Recipe:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise RecipeError("a TOML file", f"{source}: {error}") from error
-    recipe = typing.cast("Recipe", build(Recipe, values, str(source)))
+    return make_recipe(values, str(source))
+
+
+def make_recipe(values: Mapping[str, Any], place: str) -> Recipe:
+    """Build a recipe from TOML values; `place` names it in errors.
+
+    Raises:
+        RecipeError: an unknown or missing key, or a value that cannot work.
+    """
+    recipe = typing.cast("Recipe", build(Recipe, values, place))
     _check(recipe)
     return recipe
 

@@ -1,0 +1,1 @@
+"""Plans for `python -m pocketface.bench.ablation`."""
