@@ -1,7 +1,7 @@
 """What each choice in training or shape is worth: the same budget for every run of a plan, one judge for all.
 
-    python -m pocketface.bench.ablation shapes --crops crops --judge judge.ckpt -o runs/shapes
-    python -m pocketface.bench.ablation lessons --crops crops --judge judge.ckpt -o runs/lessons --start half.safetensors
+    python -m pocketface.bench.ablation shapes --crops crops --judge judge.ckpt -o shapes
+    python -m pocketface.bench.ablation lessons --crops crops --judge judge.ckpt -o lessons --start half.safetensors
 A plan is a TOML file, or the name of one that comes with the package: a `recipe` as in `pocketface distill`, and
 `runs`, each with a `name`, what it `says` and what it changes (`change`, merged into the recipe key by key). Runs go on
 where they were when the same command is given again. The folder then holds `ablation.json` and `ablation.md`.
