@@ -123,7 +123,9 @@ def _merged(recipe: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, A
 
 
 def train(run: Run, crops: Path, folder: Path, cache: Path | None, device: str) -> None:
-    """Train a run to its end, or go on with it."""
+    """Train a run to its end, or go on with it; one that has ended stays as it is."""
+    if (folder / AVERAGED).exists() and load_model(folder / AVERAGED)[1].training.get("steps") == run.recipe.steps:
+        return
     wants_cache = run.recipe.wants(*TEACHER_TERMS) and not run.recipe.wants(*INNER_TERMS)
     faces = torch.from_numpy(load_crops(crops, read_crops(crops, "train")))
     loop = Trainer(

@@ -29,7 +29,7 @@ class ModelRecipe:
         student: a shape of your own.
         channels: the teacher's widths, for a teacher; empty takes its defaults.
         start: checkpoint whose weights to begin with, by shipped name or path; empty for seeded random ones. A
-            student may begin with a smaller one's, and is grown from it.
+            student may begin with one of another size: see `resize`.
     """
 
     architecture: Literal["student", "teacher"]

@@ -17,10 +17,10 @@ from ..runtime.weights import find_checkpoint, shipped_path
 from . import losses
 from .degradations import age
 from .distillation import confidence, relational
-from .grow import grow
 from .identity_loss import IdentityEmbedder, open_identity
 from .perceptual import Features, open_features
 from .recipe import Recipe, Stage
+from .resize import resize
 from .teacher_cache import CachedTeacher
 from .teachers import Teacher, open_teacher
 
@@ -37,7 +37,7 @@ def build_model(recipe: Recipe) -> tuple[nn.Module, dict[str, object] | None]:
     if recipe.model.start:
         model, info = load_model(find_checkpoint(recipe.model.start), recipe.model.architecture)
         if isinstance(model, StudentRestorer) and model.config != recipe.student:
-            model = grow(model, recipe.student)
+            model = resize(model, recipe.student)
         return model, info.training
     if recipe.model.architecture == "student":
         return StudentRestorer(recipe.student), None
