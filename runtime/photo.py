@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -32,16 +32,21 @@ __all__ = ["PhotoResult", "RestoredFace", "restore_photo"]
 
 
 class _Clock:
-    """Adds up how long each stage takes."""
+    """Adds up how long each stage takes.
 
-    def __init__(self) -> None:
+    Args:
+        now: seconds.
+    """
+
+    def __init__(self, now: Callable[[], float]) -> None:
         self.seconds: dict[str, float] = {}
+        self._now = now
 
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
-        start = time.perf_counter()
+        start = self._now()
         yield
-        self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - start
+        self.seconds[name] = self.seconds.get(name, 0.0) + self._now() - start
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +63,8 @@ def restore_photo(
     detector: Detector,
     options: PhotoOptions = DEFAULT,
     companions: Companions | None = None,
+    *,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> PhotoResult:
     """Restore the faces of a photograph.
 
@@ -67,16 +74,17 @@ def restore_photo(
         detector: finds the faces.
         options: what to do with which face and with the rest of the photograph.
         companions: the further networks that the options ask for; None opens them, for every photograph anew.
+        clock: seconds, for the result's time of each stage.
 
     Raises:
         ContractError: a size that the restorer does not take.
         PocketFaceError: a companion that cannot be opened.
     """
     companions = open_companions(options, detector) if companions is None else companions
-    clock = _Clock()
-    with clock.stage("colour"):
+    watch = _Clock(clock)
+    with watch.stage("colour"):
         photo = _recolour(photo, options, companions)
-    with clock.stage("detect"):
+    with watch.stage("detect"):
         # Whom nobody has found cannot be made anonymous.
         turns = options.turned if options.anonymise == "nobody" else "always"
         found = detect_any_way_up(detector, photo.rgb, turns)
@@ -84,15 +92,15 @@ def restore_photo(
         photo = photo.with_private_metadata()
     faces: tuple[RestoredFace, ...] = ()
     if found:
-        photo, faces = _treat(photo, found, restorer, options, companions, clock)
-    with clock.stage("enlarge"):
+        photo, faces = _treat(photo, found, restorer, options, companions, watch)
+    with watch.stage("enlarge"):
         enlarged = upscale_photo(photo, options.upscale, companions.enlarger)
-    with clock.stage("paste"):
+    with watch.stage("paste"):
         enlarged = _paste(enlarged, faces, options, afresh=companions.enlarger is not None)
-    with clock.stage("grade"):
+    with watch.stage("grade"):
         if options.style == "cinematic":
             enlarged = enlarged.with_rgb(grade(enlarged.rgb))
-    return PhotoResult(enlarged, faces, clock.seconds)
+    return PhotoResult(enlarged, faces, watch.seconds)
 
 
 def _recolour(photo: Photo, options: PhotoOptions, companions: Companions) -> Photo:

@@ -41,10 +41,13 @@ def suppress(
 
 def _shared(ones: Boxes, others: Boxes, *, of_smaller: bool) -> NDArray[np.float64]:
     """Overlap of each of `ones` (K, 4) with each of `others` (N, 4): (K, N), the share of the union or smaller box."""
-    left_top = np.maximum(ones[:, None, :2], others[:, :2])
-    right_bottom = np.minimum(ones[:, None, 2:], others[:, 2:])
-    shared = np.prod(np.maximum(right_bottom - left_top, 0.0), axis=2)
-    areas = [np.prod(boxes[:, 2:] - boxes[:, :2], axis=1) for boxes in (ones, others)]
+    # Each axis for itself: over a last axis of two numpy spends its time on the loop.
+    sides = []
+    for low, high in ((0, 2), (1, 3)):
+        side = np.minimum(ones[:, None, high], others[:, high]) - np.maximum(ones[:, None, low], others[:, low])
+        sides.append(np.maximum(side, 0.0))
+    shared = sides[0] * sides[1]
+    areas = [(boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1]) for boxes in (ones, others)]
     whole = np.minimum(areas[0][:, None], areas[1]) if of_smaller else areas[0][:, None] + areas[1] - shared
     return shared / np.maximum(whole, 1e-12)
 

@@ -88,9 +88,9 @@ class MtcnnDetector:
         size = (math.ceil(width * scale), math.ceil(height * scale))
         if level == len(self._proposers):
             self._proposers.append(_Network("pnet", self._threads))
-        # From an octave at least twice as large, which averages as well as the whole picture does: five times as fast.
-        nearest = max(0, min(len(octaves) - 1, math.floor(-math.log2(scale)) - 1))
-        smaller = cv2.resize(octaves[nearest], size, interpolation=cv2.INTER_AREA).astype(np.uint8, copy=False)
+        # From the octave next above, by less than 2: bilinear then leaves no pixel out, and costs a fifth of averaging.
+        nearest = max(0, min(len(octaves) - 1, math.floor(-math.log2(scale))))
+        smaller = cv2.resize(octaves[nearest], size, interpolation=cv2.INTER_LINEAR).astype(np.uint8, copy=False)
         shifts, faces = self._proposers[level](smaller[None])
         rows, columns = np.nonzero(faces[0, :, :, 1] > _PROPOSED)
         corners = np.stack([columns, rows], 1) * float(_STRIDE)
@@ -195,20 +195,31 @@ def _octaves(image: NDArray[np.uint8]) -> list[NDArray[np.uint8]]:
     return octaves
 
 
-def _patch(octaves: list[NDArray[np.uint8]], frame: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
-    """What a frame shows, resampled to side x side; grey beyond the picture's edge."""
-    scale = math.hypot(frame[0, 0], frame[1, 0]) / side
-    octave = min(max(0, int(math.log2(max(scale, 1)))), len(octaves) - 1)
-    height, width = octaves[octave].shape[:2]
-    smaller = np.array([[width / octaves[0].shape[1]], [height / octaves[0].shape[0]]])
+def _patches(octaves: list[NDArray[np.uint8]], frames: NDArray[np.float64], side: int) -> NDArray[np.uint8]:
+    """What frames (N, 2, 3) show, resampled to (N, side, side, 3); grey beyond the picture's edge."""
+    scales = np.hypot(frames[:, 0, 0], frames[:, 1, 0]) / side
+    nearest = np.minimum(np.log2(np.maximum(scales, 1)).astype(int), len(octaves) - 1)
+    patches = np.empty((len(frames), side, side, 3), np.uint8)
+    for octave in np.unique(nearest):  # all patches of one octave in one call
+        chosen = np.nonzero(nearest == octave)[0]
+        x, y = _places(frames[chosen], octaves[0].shape, octaves[octave].shape, side)
+        shown = cv2.remap(octaves[octave], x, y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT, borderValue=_GREY)
+        patches[chosen] = shown.reshape(-1, side, side, 3)
+    return patches
+
+
+def _places(
+    frames: NDArray[np.float64], whole: tuple[int, ...], octave: tuple[int, ...], side: int
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Where the pixels of patches lie in an octave: x and y, (N * side, side) each, patch below patch."""
+    smaller = np.array([[octave[1] / whole[1]], [octave[0] / whole[0]]])
     # From the patch's pixel centres through edge coordinates to the octave's pixel centres.
-    matrix = frame * smaller / (side, side, 1)
-    matrix[:, 2] += matrix[:, :2].sum(axis=1) / 2 - 0.5
-    patch = cv2.warpAffine(
-        octaves[octave], matrix, (side, side),
-        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_CONSTANT, borderValue=_GREY,
-    )  # fmt: skip
-    return patch.astype(np.uint8, copy=False)
+    matrices = frames * smaller / (side, side, 1)
+    steps = np.arange(side) + 0.5
+    places = matrices[:, :, 1, None, None] * steps[:, None] + matrices[:, :, 0, None, None] * steps
+    places += matrices[:, :, 2, None, None] - 0.5
+    x, y = places.astype(np.float32).transpose(1, 0, 2, 3).reshape(2, -1, side)
+    return x, y
 
 
 class _Network:
@@ -230,7 +241,9 @@ class _Network:
             self._interpreter.resize_tensor_input(self._input, images.shape)
             self._interpreter.allocate_tensors()
             self._shape = images.shape
-        self._interpreter.set_tensor(self._input, (images.astype(np.float32) - np.float32(127.5)) / np.float32(128))
+        levels = np.multiply(images, np.float32(1 / 128), dtype=np.float32)
+        levels -= np.float32(127.5 / 128)
+        self._interpreter.set_tensor(self._input, levels)
         self._interpreter.invoke()
         return [self._interpreter.get_tensor(index) for index in self._outputs]
 
@@ -239,7 +252,6 @@ class _Network:
     ) -> list[NDArray[np.float32]]:
         """The heads' outputs for what frames (N, 2, 3) show, a batch at a time."""
         parts = [[np.zeros((0, width), np.float32) for width in self._widths]]
-        for start in range(0, len(frames), _BATCH):
-            patches = [_patch(octaves, frame, side) for frame in frames[start : start + _BATCH]]
-            parts.append(self(np.stack(patches)))
+        starts = range(0, len(frames), _BATCH)
+        parts += [self(_patches(octaves, frames[start : start + _BATCH], side)) for start in starts]
         return [np.concatenate(head) for head in zip(*parts, strict=True)]

@@ -10,6 +10,7 @@ import skimage
 from numpy.typing import NDArray
 from skimage.data import astronaut
 
+from pocketface.runtime.faces import mtcnn
 from pocketface.runtime.faces.detect import Detection, detect_faces
 from pocketface.runtime.faces.mtcnn import MtcnnDetector
 
@@ -118,3 +119,25 @@ def test_real_photographs(shared: Path, detector: MtcnnDetector) -> None:
     assert np.mean(errors[False]) < AGREEMENT
     # Portraits from before 1930: RetinaFace's two networks, too, agree on them to no better than 5.3 %.
     assert np.mean(errors[True]) < 0.075
+
+
+def test_patches_show_what_frames_ask_for() -> None:
+    rng = np.random.default_rng(0)
+    # A ramp in each direction: what is sampled tells where it was sampled, through any number of halvings.
+    x, y = np.meshgrid(np.arange(240), np.arange(200))
+    ramps = np.stack([x, y, np.zeros_like(x)], axis=2).astype(np.uint8)
+    frames = np.zeros((70, 2, 3))
+    frames[:, 0, 0] = frames[:, 1, 1] = rng.uniform(24, 110, 70)
+    frames[:, 0, 1], frames[:, 1, 0] = (slant := rng.uniform(-20, 0, 70)), -slant
+    frames[:, :, 2] = rng.uniform(30, 80, (70, 2))
+    places = (np.arange(24) + 0.5) / 24
+    unit = np.stack([*np.meshgrid(places, places), np.ones((24, 24))])
+    expected = np.einsum("nij,jrc->nrci", frames, unit) - 0.5
+    shown = mtcnn._patches(mtcnn._octaves(ramps), frames, 24)
+    # Levels are rounded by the halvings, the resampling, and its steps of a 32nd of a pixel.
+    assert np.abs(shown[..., :2] - expected).max() < 1.5
+
+
+def test_beyond_the_edge_patches_are_grey() -> None:
+    frames = np.array([[[24.0, 0, -100], [0, 24.0, -100]]])
+    assert (mtcnn._patches([astronaut()], frames, 24) == 127).all()
