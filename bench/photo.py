@@ -91,7 +91,7 @@ def measure(path: Path, *, rounds: int, model: str = DEFAULT_RESTORER, clock: Cl
         start = clock()
         photo = read_photo(path)
         read = clock()
-        result = restore_photo(photo, restorer, detector, DEFAULT, companions, clock=clock)
+        result = restore_photo(photo, restorer, detector, DEFAULT, companions, overwrite=True, clock=clock)
         del photo
         restored, faces = clock(), len(result.faces)
         write_photo(result.photo, output)

@@ -64,6 +64,7 @@ def restore_photo(
     options: PhotoOptions = DEFAULT,
     companions: Companions | None = None,
     *,
+    overwrite: bool = False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> PhotoResult:
     """Restore the faces of a photograph.
@@ -74,6 +75,7 @@ def restore_photo(
         detector: finds the faces.
         options: what to do with which face and with the rest of the photograph.
         companions: the further networks that the options ask for; None opens them, for every photograph anew.
+        overwrite: the photograph's own pixels may change, which spares a large one a copy: for who needs it no more.
         clock: seconds, for the result's time of each stage.
 
     Raises:
@@ -96,7 +98,8 @@ def restore_photo(
     with watch.stage("enlarge"):
         enlarged = upscale_photo(photo, options.upscale, companions.enlarger)
     with watch.stage("paste"):
-        enlarged = _paste(enlarged, faces, options, afresh=companions.enlarger is not None)
+        afresh = companions.enlarger is not None
+        enlarged = _paste(enlarged, faces, options, afresh=afresh, overwrite=overwrite or enlarged is not photo)
     with watch.stage("grade"):
         if options.style == "cinematic":
             enlarged = enlarged.with_rgb(grade(enlarged.rgb))
@@ -244,7 +247,9 @@ def _guard(faces: list[RestoredFace], before: np.ndarray, companions: Companions
     return faces
 
 
-def _paste(photo: Photo, faces: Sequence[RestoredFace], options: PhotoOptions, *, afresh: bool) -> Photo:
+def _paste(
+    photo: Photo, faces: Sequence[RestoredFace], options: PhotoOptions, *, afresh: bool, overwrite: bool
+) -> Photo:
     """Paste into the photograph, which may have been enlarged since the crops were cut.
 
     Args:
@@ -252,13 +257,15 @@ def _paste(photo: Photo, faces: Sequence[RestoredFace], options: PhotoOptions, *
         faces: those that were changed are pasted.
         options: `upscale` and `blend`.
         afresh: a network has redrawn the photograph: what is added is the difference to what it shows now.
+        overwrite: the photograph's own pixels may change.
     """
     changed = [face for face in faces if face.restored is not face.given]
     if not changed:
         return photo
     matrices = [_enlarged(face.matrix, options.upscale) for face in changed]
     given = _cut(photo, matrices, changed[0].given.shape[0]) if afresh else [face.given for face in changed]
-    return photo.with_rgb(paste_faces(photo.rgb, given, [face.restored for face in changed], matrices, options.blend))
+    restored = [face.restored for face in changed]
+    return photo.with_rgb(paste_faces(photo.rgb, given, restored, matrices, options.blend, overwrite=overwrite))
 
 
 def _enlarged(matrix: Matrix, factor: int) -> Matrix:

@@ -79,7 +79,7 @@ def run(arguments: argparse.Namespace) -> int:
     restorer = open_restorer(arguments.model, device=arguments.device, threads=arguments.threads)
     detector = open_detector(arguments.detector, threads=arguments.threads)
     companions = open_companions(options, detector, device=arguments.device, threads=arguments.threads)
-    result = restore_photo(photo, restorer, detector, options, companions)
+    result = restore_photo(photo, restorer, detector, options, companions, overwrite=True)
     unchanged = result.photo is photo
     del photo  # a large scan is held twice by now, and encoding holds it once more
     _write(arguments, result, unchanged=unchanged)

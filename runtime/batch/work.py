@@ -80,7 +80,7 @@ class Restoration:
         companions = open_companions(self.options, detector, device=self.device, threads=self.threads)
 
         def restore(photo: Any) -> Any:
-            return restore_photo(photo, restorer, detector, self.options, companions)
+            return restore_photo(photo, restorer, detector, self.options, companions, overwrite=True)
 
         return _PhotoTask(restore, restorer.info.sha256, self.options_sha256, self.options.anonymise != "nobody")
 

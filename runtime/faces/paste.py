@@ -34,9 +34,15 @@ _POISSON_RADIUS = 0.92
 
 
 def paste_faces(
-    photo: Pixels, given: Sequence[Crop], restored: Sequence[Crop], matrices: Sequence[Matrix], blend: str = "feather"
+    photo: Pixels,
+    given: Sequence[Crop],
+    restored: Sequence[Crop],
+    matrices: Sequence[Matrix],
+    blend: str = "feather",
+    *,
+    overwrite: bool = False,
 ) -> Pixels:
-    """Paste restored faces into a copy of a photograph.
+    """Paste restored faces into a copy of a photograph, or into the photograph itself.
 
     Args:
         photo: (H, W, 3) uint8 or uint16 RGB.
@@ -44,6 +50,7 @@ def paste_faces(
         restored: what came out, the same shapes and range.
         matrices: (2, 3) each, photograph to crop, that the crops were cut with.
         blend: `feather` fades the change out; `poisson` bends it, so that it reaches 0 at the mask's border by itself.
+        overwrite: the photograph's own pixels may change, which spares large ones a copy.
 
     Returns:
         The photograph with the faces, of the same shape and type; every pixel outside the masks is the same to the bit.
@@ -54,7 +61,7 @@ def paste_faces(
     shapes = {crop.shape for crop in (*given, *restored)}
     if any(shape[0] != shape[1] or shape[2:] != (3,) for shape in shapes) or len(shapes) > 1:
         raise ContractError("square crops (S, S, 3) of one size", ", ".join(map(str, shapes)))
-    pasted = photo.copy()
+    pasted = photo if overwrite and photo.flags.writeable else photo.copy()
     if given:
         side = given[0].shape[0]
         inside = _distance(side) < _POISSON_RADIUS

@@ -172,3 +172,22 @@ def test_crops_that_do_not_fit_are_refused(shapes: tuple[tuple[int, ...], tuple[
     given, restored = (np.zeros(shape, np.float32) for shape in shapes)
     with pytest.raises(ContractError, match="square crops"):
         paste_faces(noise(np.uint8), [given], [restored], [np.eye(2, 3)])
+
+
+def test_pasting_over_the_photograph_gives_the_same_and_spares_a_copy() -> None:
+    photo, matrix = astronaut().copy(), np.array([[0.5, 0, -75], [0, 0.5, -25]])
+    given = [to_float(align_face(photo, matrix, 64))]
+    changed = [np.clip(given[0] + np.float32(0.1), 0, 1)]
+    copied = paste_faces(photo, given, changed, [matrix])
+    np.testing.assert_array_equal(photo, astronaut())
+    over = paste_faces(photo, given, changed, [matrix], overwrite=True)
+    assert over is photo
+    np.testing.assert_array_equal(over, copied)
+
+
+def test_pixels_that_cannot_be_written_over_are_copied() -> None:
+    photo, matrix = astronaut().copy(), np.array([[0.5, 0, -75], [0, 0.5, -25]])
+    photo.setflags(write=False)
+    given = [to_float(align_face(photo, matrix, 64))]
+    assert paste_faces(photo, given, [given[0] * np.float32(0.5)], [matrix], overwrite=True) is not photo
+    np.testing.assert_array_equal(photo, astronaut())
