@@ -22,7 +22,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..runtime.cli import run_module
+from ..runtime.cli import positive, run_module
 from ..runtime.faces.align import ARCFACE, FFHQ, align_face, fit_similarity
 from ..runtime.faces.degrade import LEVELS, degrade_face
 from ..runtime.models.checkpoint import save_checkpoint
@@ -203,7 +203,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log", type=Path, required=True, help="JSON lines to write")
     parser.add_argument("--seconds", type=float, default=IdentityRecipe.seconds, help="budget (default: %(default)s)")
     parser.add_argument("--blends", type=int, default=IdentityRecipe.blends, help="default: %(default)s")
-    parser.add_argument("--threads", type=int, default=2, help="CPU threads (default: %(default)s)")
+    parser.add_argument("--threads", type=positive, default=2, help="CPU threads (default: %(default)s)")
 
 
 def run(arguments: argparse.Namespace) -> int:

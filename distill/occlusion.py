@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..runtime.atomic import replacing_file
+from ..runtime.cli import positive
 from ..runtime.faces.align import ARCFACE
 from ..runtime.faces.degrade import degrade_face
 from ..runtime.faces.identity import IdentityNetwork, to_identity_crops
@@ -227,7 +228,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m pocketface.distill.occlusion", description=__doc__)
     parser.add_argument("--data", type=Path, required=True, help="folder of aligned crops")
     parser.add_argument("--output", "-o", type=Path, required=True, help=".npz file to write")
-    parser.add_argument("--rounds", type=int, default=6, help="how often each crop is used (default: %(default)s)")
+    parser.add_argument("--rounds", type=positive, default=6, help="how often each crop is used (default: %(default)s)")
     arguments = parser.parse_args(argv)
     network = IdentityNetwork()
     crops = load_crops(arguments.data, read_crops(arguments.data, "train"))

@@ -7,6 +7,7 @@ does not survive.
 
 from __future__ import annotations
 
+import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -81,13 +82,10 @@ def read_photo(path: Path) -> Photo:
     """Read a JPEG, PNG, TIFF, WebP, BMP, GIF, AVIF, or HEIC with the extra `heic`.
 
     Raises:
-        ImageError: no such file, not an image, damaged, truncated, smaller than 16 pixels, or above MOST_PIXELS.
+        ImageError: no such file, a pipe or device, not an image, damaged, truncated, smaller than 16 pixels, or above
+            MOST_PIXELS.
     """
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise ImageError("a photograph", f"{path}: {error.strerror}") from error
-    raster = decode(content, str(path))
+    raster = decode(_content_of(path), str(path))
     height, width, channels = raster.pixels.shape
     if min(height, width) < SMALLEST_SIDE:
         least = f"{SMALLEST_SIDE} x {SMALLEST_SIDE}"
@@ -99,6 +97,17 @@ def read_photo(path: Path) -> Photo:
     exif = None if raster.exif is None else make_upright(raster.exif)
     metadata = Metadata(raster.icc, exif, raster.dpi, raster.subsampling)
     return Photo(rgb, alpha, grey=colour == 1 or _is_grey(rgb), metadata=metadata)
+
+
+def _content_of(path: Path) -> bytes:
+    """A regular file's bytes; opening a pipe would wait for somebody to write to it."""
+    try:
+        mode = path.stat().st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):  # a folder fails by itself, with a better reason
+            raise ImageError("a regular file", f"a pipe, a socket or a device at {path}", "copy it to a file first")
+        return path.read_bytes()
+    except OSError as error:
+        raise ImageError("a photograph", f"{path}: {error.strerror}") from error
 
 
 def write_photo(photo: Photo, path: Path) -> None:

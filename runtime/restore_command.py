@@ -21,7 +21,7 @@ from pathlib import Path
 import cv2
 
 from .atomic import replacing_file
-from .backends import open_restorer
+from .backends import ENGINES, open_restorer
 from .batch.command import add_arguments as add_batch_arguments
 from .batch.command import is_batch, output_place, run_batch
 from .companions import open_companions
@@ -49,8 +49,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         default=DEFAULT_RESTORER,
-        help=f"{', '.join(name for name in SHIPPED if name != 'identity')}, or a .tflite, .onnx, .safetensors or "
-        ".mlpackage (default: %(default)s)",
+        help=f"{', '.join(name for name in SHIPPED if name != 'identity')}, or a file ending in {', '.join(ENGINES)} "
+        "(default: %(default)s)",
     )
     parser.add_argument(
         "--detector", default=DEFAULT_DETECTOR, help="mtcnn (default), a YuNet .onnx, a RetinaFace .pth"

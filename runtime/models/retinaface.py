@@ -8,7 +8,6 @@ Source: RetinaFace (Deng et al. 2019), biubug6/Pytorch_Retinaface (MIT).
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
 
 import torch
@@ -16,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..errors import CheckpointError
+from .pickled import read_pickled
 
 # Each map's step in pixels and the sides of the two squares (priors) that stand at each of its places.
 PYRAMID = ((8, (16, 32)), (16, (64, 128)), (32, (256, 512)))
@@ -55,19 +55,14 @@ def load_retinaface(path: Path) -> RetinaFace:
     Raises:
         CheckpointError: not a file of PyTorch weights, or those of another network.
     """
-    expected = "weights of RetinaFace with MobileNet 0.25 (retinaface_mobilenet0.25.pth)"
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError) as error:
-        raise CheckpointError(expected, f"{path}: {type(error).__name__}") from error
-    if not isinstance(state, dict):
-        raise CheckpointError(expected, f"a {type(state).__name__} in {path}")
+    state = read_pickled(path)
     network = RetinaFace()
     # Weights saved from several GPUs carry a prefix.
     state = {str(key).removeprefix("module."): value for key, value in state.items()}
     try:
         network.load_state_dict(state)
     except (RuntimeError, TypeError) as error:
+        expected = "weights of RetinaFace with MobileNet 0.25 (retinaface_mobilenet0.25.pth)"
         raise CheckpointError(expected, f"another network in {path}") from error
     return network.eval()
 

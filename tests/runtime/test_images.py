@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 from pathlib import Path
 from typing import TypeAlias
 
@@ -186,3 +187,10 @@ def test_sixteen_bits_become_eight_by_rounding_whatever_their_values() -> None:
     np.testing.assert_array_equal(to_uint8(levels), np.rint(levels / 257.0).astype(np.uint8), strict=True)
     dark = np.full((2, 2), 200, np.uint16)  # a 16-bit photograph may hold no value beyond 255
     assert to_uint8(dark).max() == 1
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="no named pipes here")
+def test_a_pipe_is_refused_instead_of_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.jpg")
+    with pytest.raises(ImageError, match="a regular file"):
+        read_photo(tmp_path / "pipe.jpg")

@@ -87,7 +87,7 @@ def test_weights_of_another_network_are_refused(tmp_path: Path) -> None:
 def test_a_tensor_is_no_checkpoint(tmp_path: Path) -> None:
     path = tmp_path / "tensor.pth"
     torch.save(torch.zeros(3), path)
-    with pytest.raises(CheckpointError, match="a Tensor in"):
+    with pytest.raises(CheckpointError, match=r"dictionary of weights, got Tensor in .*tensor\.pth"):
         open_detector(path)
 
 
@@ -95,14 +95,14 @@ def test_a_tensor_is_no_checkpoint(tmp_path: Path) -> None:
 def test_a_damaged_file_is_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "damaged.pth"
     path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="RetinaFace with MobileNet"):
+    with pytest.raises(CheckpointError, match=r"checkpoint of tensors alone, got .*damaged\.pth"):
         open_detector(path)
 
 
 def test_a_checkpoint_that_would_run_code_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "code.pth"
     torch.save({"weights": subprocess.Popen}, path)
-    with pytest.raises(CheckpointError, match="RetinaFace with MobileNet"):
+    with pytest.raises(CheckpointError, match=r"checkpoint of tensors alone, got .*code\.pth"):
         open_detector(path)
 
 
