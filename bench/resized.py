@@ -41,10 +41,10 @@ class ResizedRestorer:
         """That of the restorer, but for the size."""
         return self._info
 
-    def __call__(self, faces: Faces) -> Faces:
+    def __call__(self, faces: Faces, strength: float = 1.0) -> Faces:
         """Restore faces of the outer size, one at a time."""
         check_faces(faces, self._info)
-        restored = [self._restorer(_resize(face, self._inner)[None])[0] for face in faces]
+        restored = [self._restorer(_resize(face, self._inner)[None], strength)[0] for face in faces]
         return np.stack([_resize(face, self._info.native_size) for face in restored])
 
 

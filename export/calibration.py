@@ -22,8 +22,8 @@ from ..runtime.atomic import replacing_file
 from ..runtime.errors import ExportError
 from ..runtime.faces.degrade import degrade_face
 from ..runtime.images import to_faces
-from ..runtime.restorer import Faces, check_faces
-from .deploy_graph import IMAGE, RESTORED, weights_sha256
+from ..runtime.restorer import STRENGTH, Faces, check_faces
+from .deploy_graph import IMAGE, RESIDUAL, RESTORED, weights_sha256
 
 FORMAT = "pocketface-ranges-1"
 HALF_LIMIT = 65504.0
@@ -64,7 +64,9 @@ class ActivationRanges:
                 f"ranges of {self.weights_sha256[:12]}",
                 "measure them again on this network (--calibration)",
             )
-        missing = [node.name for node in graph.graph.nodes if node.op != "output" and node.name not in self.values]
+        # The strength is known to lie in [0, 1], and what it multiplies gets no wider.
+        known = {*self.values, STRENGTH, RESIDUAL}
+        missing = [node.name for node in graph.graph.nodes if node.op != "output" and node.name not in known]
         if missing:
             raise ExportError("a range of every node", f"none of {', '.join(missing[:5])}", "measure them again")
 
@@ -179,7 +181,7 @@ class _Observer(fx.Interpreter):
 
     def run_node(self, n: fx.Node) -> Any:
         result = super().run_node(n)
-        if n.op != "output":
+        if n.op != "output" and isinstance(result, Tensor):  # a strength that is left out is a plain 1
             self.observe(n.name, result)
         return result
 

@@ -2,7 +2,8 @@
 
 The writers walk this graph node by node, and calibration measures one range a node, so that node names are the one
 vocabulary of the export room: the module's path with underscores (`encoder_0_0_conv_pw`), an addition after the module
-that adds (`encoder_0_0_add`, at the top `add`, `add_1`, ...), `image` for the input, `restored` for the clamped output.
+that adds (`encoder_0_0_add`, at the top `add`, `add_1`, ...), `image` and `strength` for the inputs, `residual` for
+what is added to the image times the strength, `restored` for the clamped output.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from ..runtime.errors import ExportError
 from ..runtime.models.checkpoint import hash_tensors
+from ..runtime.restorer import STRENGTH
 
-IMAGE, RESTORED = "image", "restored"
+IMAGE, RESTORED, RESIDUAL = "image", "restored", "residual"
 _WEIGHTS = "weights_sha256"
 
 
@@ -34,7 +36,9 @@ def build_deploy_graph(student: nn.Module) -> fx.GraphModule:
     Returns:
         A float32 graph in eval mode with input `image` and output `restored`, both (N, 3, S, S) in [0, 1], made only of
         Conv2d (ungrouped or depthwise), LeakyReLU, addition of two tensors, Upsample (bilinear, factor 2), PixelShuffle
-        and one clamp to [0, 1].
+        and one clamp to [0, 1]. Where the network ends in "image + residual", as a student does, the graph has a second
+        input, `strength` in [0, 1], (1,), 1 where it is not given, that multiplies the residual: 0 gives the image
+        itself, and every pixel moves steadily from there to the restored one.
 
     Raises:
         ExportError: an operation or setting outside that list; names its node and module.
@@ -47,9 +51,15 @@ def build_deploy_graph(student: nn.Module) -> fx.GraphModule:
     _name_input(graph, inputs[0])
     for node in graph.nodes:
         _check_deployable(graph_module, node)
+    _add_strength(graph)
     _clamp_output(graph)
     graph_module.recompile()
     return graph_module
+
+
+def has_strength(graph_module: fx.GraphModule) -> bool:
+    """Whether a deploy graph has the input `strength`."""
+    return any(node.name == STRENGTH for node in graph_module.graph.find_nodes(op="placeholder"))
 
 
 def trace(model: nn.Module) -> fx.GraphModule:
@@ -113,10 +123,14 @@ def find_nodes(graph_module: fx.GraphModule, names: Collection[str]) -> list[fx.
 
 
 def tail_of(graph_module: fx.GraphModule) -> tuple[str, ...]:
-    """The last addition and clamp of a deploy graph: float in 8-bit files, so that the result has more than 8 bits."""
+    """The end of a deploy graph, float in 8-bit files so that the result has more than 8 bits.
+
+    These are the last addition and the clamp, and before them the multiplication by the strength where there is one.
+    """
     (output,) = graph_module.graph.find_nodes(op="output")
     clamped = output.args[0]
-    return clamped.all_input_nodes[0].name, clamped.name
+    strength = (RESIDUAL,) if has_strength(graph_module) else ()
+    return *strength, clamped.all_input_nodes[0].name, clamped.name
 
 
 def float_ends_of(graph_module: fx.GraphModule) -> tuple[str, ...]:
@@ -207,6 +221,21 @@ def _name_input(graph: fx.Graph, old: fx.Node) -> None:
         new = graph.create_node("placeholder", IMAGE, name=IMAGE)
     old.replace_all_uses_with(new)
     graph.erase_node(old)
+
+
+def _add_strength(graph: fx.Graph) -> None:
+    """Multiply what is added to the image by an input of its own; networks that end otherwise stay as they are."""
+    (output,) = graph.find_nodes(op="output")
+    last = output.args[0]
+    image = graph.find_nodes(op="placeholder")[0]
+    if not (isinstance(last, fx.Node) and last.target is operator.add and last.args.count(image) == 1):
+        return
+    residual = next(node for node in last.all_input_nodes if node is not image)
+    with graph.inserting_after(image):
+        strength = graph.create_node("placeholder", STRENGTH, args=(1.0,), name=STRENGTH)
+    with graph.inserting_before(last):
+        scaled = graph.create_node("call_function", operator.mul, (residual, strength), name=RESIDUAL)
+    last.replace_input_with(residual, scaled)
 
 
 def _clamp_output(graph: fx.Graph) -> None:

@@ -10,6 +10,7 @@ import numpy as np
 from ..runtime.backends.mlpackage import constant_of, read_package, read_program
 from ..runtime.errors import BackendError, BundleError
 from ..runtime.manifest import TensorSpec
+from ..runtime.restorer import STRENGTH
 from .stored_weights import Contents, Stored, store
 
 # What runs a specification's version, from coremltools' table of deployment targets.
@@ -41,7 +42,8 @@ def read_coreml(path: Path) -> Contents:
     specs = [TensorSpec(name, shape, dtype, layout, 0.0, high) for name in (package.given, package.restored)]
     version = int(package.spec.specificationVersion)
     oldest = _SYSTEMS.get(version, f"Core ML specification {version}")
-    return Contents((specs[0],), (specs[1],), tuple(weights), oldest)
+    strength = [TensorSpec(STRENGTH, (1,), "float32", "", 0.0, 1.0, "")] if package.has_strength else []
+    return Contents((specs[0], *strength), (specs[1],), tuple(weights), oldest)
 
 
 def _decode(value: Any) -> Stored:

@@ -81,5 +81,6 @@ def _describe(values: object) -> tuple[TensorSpec, ...]:
         kind = value.type.tensor_type
         shape = tuple(side.dim_param or int(side.dim_value) for side in kind.shape.dim)
         dtype = np.dtype(helper.tensor_dtype_to_np_dtype(kind.elem_type)).name
-        specs.append(TensorSpec(value.name, shape, dtype, "NCHW", 0.0, 1.0))
+        layout, colour = ("NCHW", "RGB") if len(shape) == 4 else ("", "")
+        specs.append(TensorSpec(value.name, shape, dtype, layout, 0.0, 1.0, colour))
     return tuple(specs)

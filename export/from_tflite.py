@@ -69,7 +69,8 @@ class _Reader:
             dtype = _TYPES[tensor.type]
             high = 1.0 if dtype.kind == "f" else 255.0
             shape = tuple(int(side) for side in tensor.shape)
-            specs.append(TensorSpec(_text(tensor.name), shape, dtype.name, "NHWC", 0.0, high))
+            layout, colour = ("NHWC", "RGB") if len(shape) == 4 else ("", "")
+            specs.append(TensorSpec(_text(tensor.name), shape, dtype.name, layout, 0.0, high, colour))
         return tuple(specs)
 
     def weights(self) -> list[Stored]:

@@ -24,7 +24,7 @@ _WEIGHT_LIMIT = 64
 # ONNX Runtime is fastest with uint8 activations; the levels are TFLite's int8 ones, moved.
 _UINT8_ZERO = 128
 # These move or mix values without leaving their range: one scale on both sides lets them run on the levels themselves.
-_KEEPS_RANGE = ("Resize", "DepthToSpace")
+_KEEPS_RANGE = ("Resize", "DepthToSpace", "Mul")  # a strength is at most 1
 
 
 def quantise(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..runtime.metrics import psnr, snr_of_residual
-from ..runtime.restorer import Faces, check_faces
+from ..runtime.restorer import STRENGTH, Faces, check_faces
 from .calibration import HALF_LIMIT, ActivationRanges
 from .deploy_graph import IMAGE, RESTORED, module_of, tail_of
 from .lint_graph import module_of_name
@@ -154,7 +154,7 @@ class Simulation:
     def _compute(
         self, given: Tensor, known: Mapping[str, Tensor], weights: Collection[str], activations: Collection[str]
     ) -> dict[str, Tensor]:
-        values = {IMAGE: given, **known}
+        values: dict[str, Any] = {IMAGE: given, STRENGTH: 1.0, **known}
         for node in self._nodes:
             if node.name in values:
                 continue

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,6 +14,7 @@ from numpy.typing import NDArray
 from torch import fx, nn
 
 from ..runtime.errors import ExportError
+from ..runtime.restorer import STRENGTH
 from .deploy_graph import describe, module_of
 from .quantise import Quantization, spread, to_half
 from .tflite_builder import TFLiteBuilder
@@ -27,6 +29,7 @@ _VERSIONS = {
     "LEAKY_RELU": (1, 1),
     "MAX_POOL_2D": (1, 2),
     "MINIMUM": (1, 2),
+    "MUL": (1, 2),
     "PAD": (1, 2),
     "PRELU": (1, 1),
     "RELU": (1, 2),
@@ -175,12 +178,14 @@ def assign_scales(graph: fx.GraphModule, ranges: Mapping[str, tuple[float, float
         ExportError: a node without a range.
     """
     nodes = [node for node in graph.graph.nodes if node.op != "output"]
-    missing = [node.name for node in nodes if node.name not in ranges]
+    ranges = {STRENGTH: (0.0, 1.0), **ranges}
+    missing = [node.name for node in nodes if node.name not in ranges and node.target is not operator.mul]
     if missing:
         raise ExportError("a range of every node", f"none of {', '.join(missing[:5])}", "measure ranges on this graph")
     scales: dict[fx.Node, Quantization] = {}
     for node in nodes:
-        if isinstance(module_of(graph, node), _KEEPS_SCALE):
+        # A factor of at most 1 keeps the scale, and a factor of 1 every level.
+        if isinstance(module_of(graph, node), _KEEPS_SCALE) or node.target is operator.mul:
             scales[node] = scales[node.all_input_nodes[0]]
             continue
         decisive = activation_after(graph, node) or node

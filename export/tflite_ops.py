@@ -151,6 +151,12 @@ def _addition(state: Lowering, node: fx.Node, _: None) -> None:
     state.compute(node, "ADD", [state.read(operand, node) for operand in operands], options)
 
 
+def _multiplication(state: Lowering, node: fx.Node, _: None) -> None:
+    """Multiply by the strength, one number for all values; TFLite broadcasts it."""
+    options = schema.MulOptionsT()
+    state.compute(node, "MUL", [state.read(factor, node) for factor in node.all_input_nodes], options)
+
+
 def _upsample(state: Lowering, node: fx.Node, module: nn.Upsample) -> None:
     shape = state.shapes[node]
     if module.mode != "bilinear" or module.align_corners or -1 in shape.signature[1:3]:
@@ -253,5 +259,9 @@ _MODULES: dict[type[nn.Module], Callable[[Lowering, fx.Node, Any], None]] = {
     nn.Softmax: _softmax,
     nn.Upsample: _upsample,
 }
-_FUNCTIONS: dict[Any, Callable[[Lowering, fx.Node, Any], None]] = {operator.add: _addition, torch.clamp: _clamp}
-_INT8 = {_addition, _clamp, _convolution, _leaky_relu, _max_pool, _pixel_shuffle, _relu, _upsample}
+_FUNCTIONS: dict[Any, Callable[[Lowering, fx.Node, Any], None]] = {
+    operator.add: _addition,
+    operator.mul: _multiplication,
+    torch.clamp: _clamp,
+}
+_INT8 = {_addition, _clamp, _convolution, _leaky_relu, _max_pool, _multiplication, _pixel_shuffle, _relu, _upsample}

@@ -22,7 +22,8 @@ from torch import fx, nn
 from ..runtime.atomic import replacing_folder
 from ..runtime.backends.mlpackage import import_coremltools, without_remarks
 from ..runtime.errors import ExportError
-from .deploy_graph import IMAGE, RESTORED, describe, module_of
+from ..runtime.restorer import STRENGTH
+from .deploy_graph import IMAGE, RESTORED, describe, has_strength, module_of
 
 PRECISIONS = ("fp32", "fp16", "int8", "palette8")
 _FILE_MODE, _FOLDER_MODE = 0o644, 0o755
@@ -40,6 +41,8 @@ def write_coreml(
     facts: Mapping[str, str] | None = None,
 ) -> None:
     """Write an `.mlpackage` with input `image` and output `restored`, (1, 3, S, S) float32 RGB in [0, 1].
+
+    A second input, `strength`, (1,) float32, may be left out and is 1 then.
 
     Args:
         graph: from `build_deploy_graph`.
@@ -65,7 +68,7 @@ def write_coreml(
     with quiet():
         model = tools.convert(
             _build_program(graph, sizes, images=images),
-            inputs=_flexible_input(sizes),
+            inputs=_flexible_input(sizes, strength=has_strength(graph)),
             convert_to="mlprogram",
             minimum_deployment_target=tools.target.iOS16,
             compute_precision=tools.precision.FLOAT32 if precision == "fp32" else tools.precision.FLOAT16,
@@ -73,6 +76,8 @@ def write_coreml(
         )
         if precision in ("int8", "palette8"):
             model = _compress(model, precision)
+        if has_strength(graph):
+            model = _let_strength_out(model)
         if images:
             model = _declare_images(model, sizes[0])
         _describe(model, facts or {}, images=images)
@@ -90,32 +95,56 @@ def _build_program(graph: fx.GraphModule, sizes: Sequence[int], *, images: bool)
     tools, mil = import_coremltools(), import_coremltools("coremltools.converters.mil.mil")
     builder = import_coremltools("coremltools.converters.mil").Builder
     sides = (sizes[0], sizes[0]) if len(sizes) == 1 else (mil.get_new_symbol(), mil.get_new_symbol())
-    specification = builder.TensorSpec((1, 3, *sides), mil.types.fp32)
+    specifications = [builder.TensorSpec((1, 3, *sides), mil.types.fp32)]
+    if not has_strength(graph):
 
-    @builder.program(input_specs=[specification], opset_version=tools.target.iOS16)
-    def restorer(image: Any) -> Any:
-        face = builder.mul(x=image, y=np.float32(1 / 255), name="from_grey_levels") if images else image
-        values = {IMAGE: face}
-        result = face
-        for node in graph.graph.nodes:
-            if node.op in ("call_module", "call_function"):
-                name = f"{node.name}_face" if images and node.name == RESTORED else node.name
-                result = values[node.name] = _translate(builder, graph, node, values, name)
-        if not images:
-            return result
-        # Whole numbers: whether Core ML rounds or cuts when it fills the pixel buffer makes no difference to them.
-        return builder.round(x=builder.mul(x=result, y=np.float32(255), name="to_grey_levels"), name=RESTORED)
+        @builder.program(input_specs=specifications, opset_version=tools.target.iOS16)
+        def plain(image: Any) -> Any:
+            return _compute(builder, graph, {IMAGE: image}, images=images)
+
+        return plain
+
+    specifications.append(builder.TensorSpec((1,), mil.types.fp32))
+
+    @builder.program(input_specs=specifications, opset_version=tools.target.iOS16)
+    def restorer(image: Any, strength: Any) -> Any:
+        return _compute(builder, graph, {IMAGE: image, STRENGTH: strength}, images=images)
 
     return restorer
 
 
-def _flexible_input(sizes: Sequence[int]) -> Any:
+def _compute(builder: Any, graph: fx.GraphModule, values: dict[str, Any], *, images: bool) -> Any:
+    """Write all nodes, and around them the scaling that images need; returns the output."""
+    if images:
+        values[IMAGE] = builder.mul(x=values[IMAGE], y=np.float32(1 / 255), name="from_grey_levels")
+    result = values[IMAGE]
+    for node in graph.graph.nodes:
+        if node.op in ("call_module", "call_function"):
+            name = f"{node.name}_face" if images and node.name == RESTORED else node.name
+            result = values[node.name] = _translate(builder, graph, node, values, name)
+    if not images:
+        return result
+    # Whole numbers: whether Core ML rounds or cuts when it fills the pixel buffer makes no difference to them.
+    return builder.round(x=builder.mul(x=result, y=np.float32(255), name="to_grey_levels"), name=RESTORED)
+
+
+def _flexible_input(sizes: Sequence[int], *, strength: bool) -> Any:
     """What coremltools must be told of an input of several sizes; None where the program says it all."""
     if len(sizes) == 1:
         return None
     tools = import_coremltools()
     shapes = [(1, 3, size, size) for size in sizes]
-    return [tools.TensorType(name=IMAGE, shape=tools.EnumeratedShapes(shapes=shapes, default=shapes[0]))]
+    image = tools.TensorType(name=IMAGE, shape=tools.EnumeratedShapes(shapes=shapes, default=shapes[0]))
+    return [image, tools.TensorType(name=STRENGTH, shape=(1,))] if strength else [image]
+
+
+def _let_strength_out(model: Any) -> Any:
+    """Declare the strength as an input that may be left out, and is 1 then."""
+    tools, spec = import_coremltools(), model.get_spec()
+    kind = next(feature for feature in spec.description.input if feature.name == STRENGTH).type
+    kind.isOptional = True
+    kind.multiArrayType.floatDefaultValue = 1.0
+    return tools.models.MLModel(spec, weights_dir=model.weights_dir, skip_model_load=True)
 
 
 def _declare_images(model: Any, size: int) -> Any:
@@ -144,6 +173,8 @@ def _translate(builder: Any, graph: fx.GraphModule, node: fx.Node, values: Mappi
         )
     if node.target is operator.add:
         return builder.add(x=given[0], y=given[1], name=name)
+    if node.target is operator.mul:
+        return builder.mul(x=given[0], y=given[1], name=name)
     if node.target is torch.clamp:
         return builder.clip(x=given[0], alpha=np.float32(0), beta=np.float32(1), name=name)
     raise ExportError("an operation of the deploy graph", describe(graph, node), "add it to the Core ML writer")
@@ -194,6 +225,8 @@ def _describe(model: Any, facts: Mapping[str, str], *, images: bool) -> None:
             model.user_defined_metadata[key] = value
     form = "an RGB image of S x S pixels" if images else "RGB in [0, 1], (1, 3, S, S)"
     model.input_description[IMAGE] = f"one face, aligned by five points to the FFHQ template, {form}"
+    if STRENGTH in {feature.name for feature in model.get_spec().description.input}:
+        model.input_description[STRENGTH] = "0 gives the face back, 1 restores in full, which is the default"
     model.output_description[RESTORED] = f"the same face restored, {form}"
 
 

@@ -1,4 +1,4 @@
-"""Writes the deploy graph as ONNX: opset 17, tensors named as the graph's nodes, seven kinds of operation.
+"""Writes the deploy graph as ONNX: opset 17, tensors named as the graph's nodes, eight kinds of operation.
 
 The graph is so small a language that it is written node by node. PyTorch's own exporters would need the deprecated
 TorchScript route or onnxscript, rename every tensor, and share equal biases between layers, so that ranges measured a
@@ -21,6 +21,7 @@ from torch import fx, nn
 
 from ..runtime.atomic import replacing_file
 from ..runtime.errors import ExportError
+from ..runtime.restorer import STRENGTH
 from .deploy_graph import (
     IMAGE,
     RESTORED,
@@ -28,6 +29,7 @@ from .deploy_graph import (
     describe,
     find_nodes,
     float_ends_of,
+    has_strength,
     module_of,
     shuffle_after,
 )
@@ -54,6 +56,8 @@ def write_onnx(
     keep_float: Collection[str] | None = None,
 ) -> None:
     """Write an ONNX file with input `image` and output `restored`, (N, 3, S, S) float32 RGB in [0, 1], N open.
+
+    A second input, `strength`, (1,), may be left out and is 1 then.
 
     Args:
         graph: from `build_deploy_graph`.
@@ -96,8 +100,12 @@ def build_onnx(graph: fx.GraphModule, size: int | None) -> onnx.ModelProto:
     nodes = [_translate(graph, node, constants) for node in operations]
     side: int | str = "S" if size is None else size
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", 3, side, side]) for name in (IMAGE, RESTORED)]
+    given = ends[:1]
+    if has_strength(graph):  # an input that also has a first value may be left out
+        given = [*given, helper.make_tensor_value_info(STRENGTH, TensorProto.FLOAT, [1])]
+        constants[STRENGTH] = np.ones(1, np.float32)
     weights = [numpy_helper.from_array(value, name) for name, value in constants.items()]
-    body = helper.make_graph(nodes, "restorer", ends[:1], ends[1:], weights)
+    body = helper.make_graph(nodes, "restorer", given, ends[1:], weights)
     return make_model(body)
 
 
@@ -109,19 +117,39 @@ def make_model(body: onnx.GraphProto) -> onnx.ModelProto:
 
 
 def halve(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Turn weights and arithmetic into float16; input and output stay float32 and are cast inside."""
+    """Turn weights and arithmetic into float16; input and output stay float32 and are cast inside.
+
+    What follows the strength stays float32, so that the image is not rounded: strength 0 gives it back to the bit.
+    """
     body = model.graph
-    inner = {IMAGE: f"{IMAGE}_fp16", RESTORED: f"{RESTORED}_fp16"}
+    whole = _after_strength(body)
+    inner = {IMAGE: f"{IMAGE}_fp16"} | ({} if RESTORED in whole else {RESTORED: f"{RESTORED}_fp16"})
     nodes = [helper.make_node("Cast", [IMAGE], [inner[IMAGE]], f"{IMAGE}_cast", to=TensorProto.FLOAT16)]
     for node in body.node:
         renamed = NodeProto()
         renamed.CopyFrom(node)
-        renamed.input[:] = [inner.get(name, name) for name in node.input]
-        renamed.output[:] = [inner.get(name, name) for name in node.output]
+        if node.output[0] not in whole:
+            renamed.input[:] = [inner.get(name, name) for name in node.input]
+            renamed.output[:] = [inner.get(name, name) for name in node.output]
+        elif node.op_type == "Mul":  # the one place where half precision meets single
+            widened = f"{node.input[0]}_fp32"
+            nodes.append(helper.make_node("Cast", [node.input[0]], [widened], f"{widened}_cast", to=TensorProto.FLOAT))
+            renamed.input[0] = widened
         nodes.append(renamed)
-    nodes.append(helper.make_node("Cast", [inner[RESTORED]], [RESTORED], f"{RESTORED}_cast", to=TensorProto.FLOAT))
-    weights = [_half(tensor) for tensor in body.initializer]
+    if RESTORED in inner:
+        nodes.append(helper.make_node("Cast", [inner[RESTORED]], [RESTORED], f"{RESTORED}_cast", to=TensorProto.FLOAT))
+    kept = {name for node in body.node if node.output[0] in whole for name in node.input}
+    weights = [tensor if tensor.name in kept else _half(tensor) for tensor in body.initializer]
     return make_model(helper.make_graph(nodes, body.name, body.input, body.output, weights))
+
+
+def _after_strength(body: onnx.GraphProto) -> set[str]:
+    """Names of what is computed from the strength."""
+    found = {STRENGTH}
+    for node in body.node:
+        if found.intersection(node.input):
+            found.add(node.output[0])
+    return found - {STRENGTH}
 
 
 def _half(tensor: TensorProto) -> TensorProto:
@@ -150,6 +178,8 @@ def _translate(graph: fx.GraphModule, node: fx.Node, constants: dict[str, NDArra
         )
     if node.target is operator.add:
         return helper.make_node("Add", given, [node.name], node.name)
+    if node.target is operator.mul:
+        return helper.make_node("Mul", given, [node.name], node.name)
     if node.target is torch.clamp:
         constants.update(black=np.array(0, np.float32), white=np.array(1, np.float32))
         return helper.make_node("Clip", [given[0], "black", "white"], [node.name], node.name)

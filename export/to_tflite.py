@@ -18,7 +18,7 @@ from torch import fx
 
 from ..runtime.atomic import replacing_file
 from ..runtime.errors import ExportError
-from .deploy_graph import find_nodes, float_ends_of, weights_sha256
+from .deploy_graph import find_nodes, float_ends_of, has_strength, weights_sha256
 from .quantise import Quantization, per_tensor
 from .tflite_builder import TFLiteBuilder
 from .tflite_lowering import Lowering, Shape, assign_scales
@@ -65,7 +65,9 @@ def write_tflite(
     facts: Mapping[str, str] | None = None,
     keep_float: Collection[str] | None = None,
 ) -> None:
-    """Write a restorer as a TFLite file with signature `restore`: `image` -> `restored`, both (1, S, S, 3) RGB.
+    """Write a restorer as a TFLite file with signature `restore`: `image`, `strength` -> `restored`.
+
+    Images are (1, S, S, 3) RGB; the strength is (1,), of the images' type: 1, or level 255, restores in full.
 
     Args:
         graph: from `build_deploy_graph`.
@@ -98,8 +100,9 @@ def write_tflite(
     }
     told = {**own, **(facts or {})}
     labels = Labels(SIGNATURE, ("restored",), told["description"], told)
+    shapes: list[tuple[int, ...]] = [(1, 3, size, size)]
     write_tflite_graph(
-        graph, [(1, 3, size, size)], path,
+        graph, [*shapes, (1,)] if has_strength(graph) else shapes, path,
         precision=precision, ranges=None if ranges is None else ranges.values, image_io=image_io, labels=labels,
         keep_float=float_ends_of(graph) if keep_float is None else keep_float,
     )  # fmt: skip

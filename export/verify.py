@@ -19,6 +19,7 @@ from ..runtime.weights import SHIPPED, shipped_path
 from .golden import read_golden
 from .lint import lint, summary
 from .stored_weights import Stored, differences, digest, weights_of
+from .strength import strength_problems
 from .targets import TARGETS
 
 if TYPE_CHECKING:
@@ -240,6 +241,8 @@ def _check_artefact(
     except PocketFaceError as error:
         return FileVerdict(found.path, found.bytes, problems=(str(error),))
     problems += _some(report.violations(TOLERANCES[artefact.precision]))
+    given = golden[artefact.size][0]
+    problems += strength_problems(restorer, given, artefact.inputs, artefact.target, artefact.precision)
     engine, remark = restorer.info.engine, summary(lint(folder / artefact.file.path))
     return FileVerdict(
         found.path, found.bytes, engine, report.min_psnr_db, tuple(problems), remark, report.worst.name,

@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from .errors import ContractError
 
 Faces: TypeAlias = NDArray[np.float32]
+# Name of the input by which a file takes the strength of its own accord.
+STRENGTH = "strength"
 
 
 @dataclass(frozen=True)
@@ -48,11 +50,16 @@ class Restorer(Protocol):
         """What this restorer is."""
         ...
 
-    def __call__(self, faces: Faces) -> Faces:
+    def __call__(self, faces: Faces, strength: float = 1.0) -> Faces:
         """Restore faces (N, 3, S, S) float32 RGB in [0, 1]; the result has the same shape, type and range.
 
+        Args:
+            faces: what to restore.
+            strength: how much of what the network adds is added, in [0, 1]: 0 gives the faces back, 1 restores in full,
+                and every pixel moves steadily in between.
+
         Raises:
-            ContractError: faces outside the contract.
+            ContractError: faces or strength outside the contract.
         """
         ...
 
@@ -77,6 +84,17 @@ def check_faces(faces: Faces, info: RestorerInfo | None = None) -> Faces:
     if info is not None:
         _check_size(faces.shape[-1], info)
     return faces
+
+
+def check_strength(strength: float) -> float:
+    """Return the strength if it lies in [0, 1].
+
+    Raises:
+        ContractError: it does not, or is NaN.
+    """
+    if not 0.0 <= strength <= 1.0:
+        raise ContractError("a strength in [0, 1]", f"{strength:g}")
+    return float(strength)
 
 
 def _check_size(size: int, info: RestorerInfo) -> None:

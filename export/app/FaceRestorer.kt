@@ -24,22 +24,22 @@ class FaceRestorer(assets: AssetManager, threads: Int = 2) : AutoCloseable {
     private val given = ByteBuffer.allocateDirect(4 * VALUES).order(ByteOrder.nativeOrder())
     private val restored = ByteBuffer.allocateDirect(4 * VALUES).order(ByteOrder.nativeOrder())
 
-    /** Rows x columns x RGB in [0, 1] in, the same out. */
-    fun restore(face: FloatArray): FloatArray {
+    /** Rows x columns x RGB in [0, 1] in, the same out; strength 0 gives the face back, 1 restores in full. */
+    fun restore(face: FloatArray, strength: Float = 1f): FloatArray {
         given.rewind()
         given.asFloatBuffer().put(face)
         restored.rewind()
-        interpreter.run(given, restored)
+        interpreter.runForMultipleInputsOutputs(arrayOf(given, floatArrayOf(strength)), mapOf(0 to restored))
         restored.rewind()
         return FloatArray(VALUES).also { restored.asFloatBuffer().get(it) }
     }
 
     /** An aligned face in, the restored face out. */
-    fun restore(face: Bitmap): Bitmap {
+    fun restore(face: Bitmap, strength: Float = 1f): Bitmap {
         val pixels = IntArray(SIDE * SIDE)
         face.getPixels(pixels, 0, SIDE, 0, 0, SIDE, SIDE)
         val values = FloatArray(VALUES) { (pixels[it / 3] shr (16 - 8 * (it % 3)) and 0xFF) / 255f }
-        val found = restore(values)
+        val found = restore(values, strength)
         for (i in pixels.indices) {
             val (r, g, b) = List(3) { (found[3 * i + it] * 255).roundToInt().coerceIn(0, 255) }
             pixels[i] = (0xFF shl 24) or (r shl 16) or (g shl 8) or b

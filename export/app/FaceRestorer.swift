@@ -21,12 +21,17 @@ final class FaceRestorer {
         model = try MLModel(contentsOf: url, configuration: configuration)
     }
 
-    /// One face, 3 x side x side float32 RGB in [0, 1], channels first, in and out.
-    func restore(_ face: [Float]) throws -> [Float] {
+    /// One face, 3 x side x side float32 RGB in [0, 1], channels first, in and out; strength 0 gives the face back, 1
+    /// restores in full.
+    func restore(_ face: [Float], strength: Float = 1) throws -> [Float] {
         let side = NSNumber(value: Self.side)
         let array = try MLMultiArray(shape: [1, 3, side, side], dataType: .float32)
         face.withUnsafeBufferPointer { array.dataPointer.copyMemory(from: $0.baseAddress!, byteCount: 4 * $0.count) }
-        let given = try MLDictionaryFeatureProvider(dictionary: ["image": MLFeatureValue(multiArray: array)])
+        let share = try MLMultiArray(shape: [1], dataType: .float32)
+        share[0] = NSNumber(value: strength)
+        let given = try MLDictionaryFeatureProvider(dictionary: [
+            "image": MLFeatureValue(multiArray: array), "strength": MLFeatureValue(multiArray: share),
+        ])
         guard let restored = try model.prediction(from: given).featureValue(for: "restored")?.multiArrayValue else {
             throw CocoaError(.featureUnsupported)
         }

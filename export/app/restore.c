@@ -30,10 +30,13 @@ void fit_similarity(const float from[5][2], float abcd[4]) {
     abcd[2] = (float)(mu - abcd[0] * mx + abcd[1] * my), abcd[3] = (float)(mv - abcd[1] * mx - abcd[0] * my);
 }
 
-/* Restore one face, rows x columns x RGB in [0, 1]; returns 0 where the interpreter agrees. */
-int restore(TfLiteInterpreter *interpreter, const float *face, float *restored) {
+/* Restore one face, rows x columns x RGB in [0, 1], with a strength in [0, 1]: 0 gives the face back, 1 restores in full.
+ * Returns 0 where the interpreter agrees. */
+int restore(TfLiteInterpreter *interpreter, const float *face, float strength, float *restored) {
     TfLiteTensor *input = TfLiteInterpreterGetInputTensor(interpreter, 0);
     if (TfLiteTensorCopyFromBuffer(input, face, VALUES * sizeof(float)) != kTfLiteOk) return 1;
+    TfLiteTensor *share = TfLiteInterpreterGetInputTensor(interpreter, 1);
+    if (TfLiteTensorCopyFromBuffer(share, &strength, sizeof strength) != kTfLiteOk) return 1;
     if (TfLiteInterpreterInvoke(interpreter) != kTfLiteOk) return 1;
     const TfLiteTensor *output = TfLiteInterpreterGetOutputTensor(interpreter, 0);
     return TfLiteTensorCopyToBuffer(output, restored, VALUES * sizeof(float)) != kTfLiteOk;
@@ -70,7 +73,7 @@ int main(int count, char **arguments) {
     for (int n = 0; n < FACES; ++n) {
         for (int c = 0; c < 3; ++c)
             for (int i = 0; i < PIXELS; ++i) face[3 * i + c] = given[n * VALUES + c * PIXELS + i];
-        if (restore(interpreter, face, found)) return 2;
+        if (restore(interpreter, face, 1, found)) return 2;
         double error = 0;
         for (int c = 0; c < 3; ++c)
             for (int i = 0; i < PIXELS; ++i) {

@@ -6,7 +6,25 @@ from collections.abc import Callable
 
 import numpy as np
 
-from ..restorer import Faces, RestorerInfo, check_faces
+from ..restorer import Faces, RestorerInfo, check_faces, check_strength
+
+
+def mixed(run: Callable[[Faces], Faces], strength: float) -> Callable[[Faces], Faces]:
+    """Give an engine without a strength of its own one: its input plus so much of what it changes.
+
+    Args:
+        run: (n, 3, S, S) -> the engine's raw output.
+        strength: in [0, 1]; 1 leaves the output as it is, to the bit.
+
+    Raises:
+        ContractError: a strength outside [0, 1].
+    """
+    share = np.float32(check_strength(strength))
+
+    def run_mixed(faces: Faces) -> Faces:
+        return (faces + share * (run(faces) - faces)).astype(np.float32, copy=False)
+
+    return run if share == 1 else run_mixed
 
 
 def restore_in_batches(run: Callable[[Faces], Faces], faces: Faces, info: RestorerInfo, limit: int) -> Faces:

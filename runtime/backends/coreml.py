@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from ..errors import BackendError
-from ..restorer import Faces, Restorer, RestorerInfo
-from .batches import restore_in_batches
+from ..restorer import STRENGTH, Faces, Restorer, RestorerInfo, check_strength
+from .batches import mixed, restore_in_batches
 from .mlpackage import Package, import_coremltools, read_package
 
 # Core ML may always fall back to the CPU for single operations; these are its own names for what it may use.
@@ -60,15 +62,18 @@ class CoremlRestorer:
         """What this restorer is."""
         return self._info
 
-    def __call__(self, faces: Faces) -> Faces:
+    def __call__(self, faces: Faces, strength: float = 1.0) -> Faces:
         """Restore faces (N, 3, S, S)."""
-        return restore_in_batches(self._run, faces, self._info, limit=1)
+        if not self._package.has_strength:
+            return restore_in_batches(mixed(self._run, strength), faces, self._info, limit=1)
+        own = {STRENGTH: np.full(1, check_strength(strength), np.float32)}
+        return restore_in_batches(lambda part: self._run(part, own), faces, self._info, limit=1)
 
-    def _run(self, faces: Faces) -> Faces:
+    def _run(self, faces: Faces, more: Mapping[str, Any] = MappingProxyType({})) -> Faces:
         self._package.check_size(faces.shape[-1])
         if not self._package.images:
-            answer = self._model.predict({self._package.given: faces})[self._package.restored]
+            answer = self._model.predict({self._package.given: faces, **more})[self._package.restored]
             return np.asarray(answer, np.float32)
         pixels = np.rint(faces[0].transpose(1, 2, 0) * 255).astype(np.uint8)
-        answer = self._model.predict({self._package.given: Image.fromarray(pixels)})[self._package.restored]
+        answer = self._model.predict({self._package.given: Image.fromarray(pixels), **more})[self._package.restored]
         return np.asarray(answer.convert("RGB"), np.float32).transpose(2, 0, 1)[None] / np.float32(255)

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import BackendError
-from ..restorer import Faces, Restorer, RestorerInfo
-from .batches import restore_in_batches
+from ..restorer import STRENGTH, Faces, Restorer, RestorerInfo, check_strength
+from .batches import mixed, restore_in_batches
 from .tflite_file import check_tflite, read_facts
 
 # The first that is installed runs the file; the name of the engine is told in `info.engine`.
@@ -23,7 +23,9 @@ _INTERPRETERS = {"litert": "ai_edge_litert.interpreter", "tflite_runtime": "tfli
 
 
 def open(path: Path, *, device: str = "auto", threads: int | None = None) -> Restorer:  # noqa: A001 - every backend's door
-    """Open a TFLite file with one input and one output (1, S, S, 3), float32 or 8 bits.
+    """Open a TFLite file with one image in and one out, (1, S, S, 3), float32 or 8 bits.
+
+    Our files also take `strength`, (1,); those that were written before there was one do not.
 
     Args:
         path: the file.
@@ -54,7 +56,10 @@ class LiteRTRestorer:
 
     def __init__(self, interpreter: Any, engine: str, path: Path, content: bytes) -> None:
         self._interpreter = interpreter
-        self._input = _End(interpreter.get_input_details(), path)
+        given = interpreter.get_input_details()
+        factors = [detail for detail in given if _is_strength(detail)]
+        self._input = _End([detail for detail in given if not _is_strength(detail)], path)
+        self._strength = _Factor(factors[0], path) if factors else None
         self._output = _End(interpreter.get_output_details(), path)
         size = self._input.size
         if self._output.size != size:
@@ -67,8 +72,11 @@ class LiteRTRestorer:
         """What this restorer is."""
         return self._info
 
-    def __call__(self, faces: Faces) -> Faces:
+    def __call__(self, faces: Faces, strength: float = 1.0) -> Faces:
         """Restore faces (N, 3, S, S), one at a time."""
+        if self._strength is None:
+            return restore_in_batches(mixed(self._run, strength), faces, self._info, 1)
+        self._interpreter.set_tensor(self._strength.index, self._strength.encode(check_strength(strength)))
         return restore_in_batches(self._run, faces, self._info, 1)
 
     def _run(self, faces: Faces) -> Faces:
@@ -105,6 +113,26 @@ class _End:
         if self._dtype == np.float32:
             return values
         return (values.astype(np.float32) - np.float32(self._zero_point)) * self._scale
+
+
+def _is_strength(detail: dict[str, Any]) -> bool:
+    return str(detail["name"]) == STRENGTH
+
+
+class _Factor:
+    """The strength as a file takes it: (1,) float32, or levels of 1/255."""
+
+    def __init__(self, detail: dict[str, Any], path: Path) -> None:
+        self.index, self._dtype = int(detail["index"]), np.dtype(detail["dtype"])
+        shape = tuple(int(side) for side in detail["shape"])
+        if shape != (1,) or self._dtype not in (np.float32, np.uint8):
+            raise BackendError(f"a {STRENGTH} of shape (1,), float32 or uint8", f"{shape} {self._dtype} in {path}")
+
+    def encode(self, strength: float) -> NDArray[np.generic]:
+        """The strength as a tensor of the file's type."""
+        if self._dtype == np.float32:
+            return np.array([strength], np.float32)
+        return np.array([round(255 * strength)], np.uint8)
 
 
 def find_interpreter() -> tuple[str, Any]:

@@ -6,7 +6,9 @@ while sums inside one are kept in float32.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -14,8 +16,8 @@ import torch
 from torch import Tensor
 
 from ..errors import BackendError
-from ..restorer import Faces, Restorer, RestorerInfo
-from .batches import restore_in_batches
+from ..restorer import STRENGTH, Faces, Restorer, RestorerInfo, check_strength
+from .batches import mixed, restore_in_batches
 from .mil_operations import OPERATIONS
 from .mlpackage import COMPRESSED, constant_of, read_package, read_program
 
@@ -63,15 +65,18 @@ class MilRestorer:
         """What this restorer is."""
         return self._info
 
-    def __call__(self, faces: Faces) -> Faces:
+    def __call__(self, faces: Faces, strength: float = 1.0) -> Faces:
         """Restore faces (N, 3, S, S)."""
-        return restore_in_batches(self._run, faces, self._info, limit=1)
+        if not self._package.has_strength:
+            return restore_in_batches(mixed(self._run, strength), faces, self._info, limit=1)
+        own = {STRENGTH: torch.full((1,), check_strength(strength))}
+        return restore_in_batches(lambda part: self._run(part, own), faces, self._info, limit=1)
 
-    def _run(self, faces: Faces) -> Faces:
+    def _run(self, faces: Faces, more: Mapping[str, Tensor] = MappingProxyType({})) -> Faces:
         self._package.check_size(faces.shape[-1])
         scale = 255.0 if self._package.images else 1.0
         given = torch.from_numpy(np.rint(faces * np.float32(scale)) if self._package.images else faces)
-        restored = self._program.run({self._package.given: given})[0].numpy()
+        restored = self._program.run({self._package.given: given, **more})[0].numpy()
         return np.ascontiguousarray(restored, np.float32) / np.float32(scale)
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from ..errors import BackendError, ContractError
 from ..manifest import hash_artefact
-from ..restorer import RestorerInfo
+from ..restorer import STRENGTH, RestorerInfo
 
 # The operations that hold compressed weights: levels with scales, numbers into a table, the narrower float.
 COMPRESSED = ("constexpr_affine_dequantize", "constexpr_lut_to_dense", "constexpr_cast")
@@ -22,7 +22,7 @@ _IMAGE, _TENSOR = "imageType", "multiArrayType"
 
 @dataclass(frozen=True)
 class Package:
-    """An `.mlpackage` with one input and one output, both (1, 3, S, S) float32 or both RGB images of S by S pixels.
+    """An `.mlpackage` with one face in and one out, both (1, 3, S, S) float32 or both RGB images of S by S pixels.
 
     Args:
         model: coremltools' `MLModel`, not loaded into any engine.
@@ -31,6 +31,7 @@ class Package:
         sizes: every S it takes, the default first.
         images: whether it takes and gives 8-bit images; its program then computes in grey levels, 0 to 255.
         facts: the metadata its maker wrote.
+        has_strength: whether it takes `strength`, (1,) float32, beside the face.
     """
 
     model: Any
@@ -40,6 +41,7 @@ class Package:
     sizes: tuple[int, ...]
     images: bool
     facts: dict[str, str]
+    has_strength: bool = False
 
     def info(self, path: Path, engine: str, device: str) -> RestorerInfo:
         """What a restorer made of this package is."""
@@ -92,12 +94,14 @@ def read_package(path: Path) -> Package:
     """
     model = _open(path)
     spec = model.get_spec()
-    given, restored = _only(spec.description.input, path), _only(spec.description.output, path)
+    faces = [feature for feature in spec.description.input if feature.name != STRENGTH]
+    given, restored = _only(faces, path), _only(spec.description.output, path)
     images = given.type.WhichOneof("Type") == _IMAGE
     if images != (restored.type.WhichOneof("Type") == _IMAGE):
         raise BackendError("images or tensors at both ends", f"one of each in {path}")
     facts = dict(spec.description.metadata.userDefined)
-    return Package(model, spec, given.name, restored.name, _sizes(given, path), images, facts)
+    has_strength = len(faces) < len(spec.description.input)
+    return Package(model, spec, given.name, restored.name, _sizes(given, path), images, facts, has_strength)
 
 
 def read_program(package: Package) -> Any:

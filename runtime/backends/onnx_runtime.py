@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,8 +13,8 @@ from numpy.typing import NDArray
 
 from ..errors import BackendError
 from ..manifest import hash_artefact
-from ..restorer import Faces, Restorer, RestorerInfo
-from .batches import restore_in_batches
+from ..restorer import STRENGTH, Faces, Restorer, RestorerInfo, check_strength
+from .batches import mixed, restore_in_batches
 from .onnx_statement import Statement, read_statement, side_file
 
 _BATCH = 8
@@ -82,6 +83,11 @@ class OnnxRestorer:
         self._session, self._statement = session, statement
         self._constants = _constants(session.get_inputs(), statement.constants, path)
         self._input = _only([one for one in session.get_inputs() if one.name not in self._constants], path)
+        # An input with a first value may be left out; other people's of that name must be what ours is.
+        self._has_strength = any(
+            (one.name, one.type, one.shape) == (STRENGTH, "tensor(float)", [1])
+            for one in session.get_overridable_initializers()
+        )
         outputs = [one for one in session.get_outputs() if statement.output in (None, one.name)]
         self._output = _only(outputs, path)
         if self._input.type != "tensor(float)" or self._output.type != "tensor(float)":
@@ -108,12 +114,15 @@ class OnnxRestorer:
         """What this restorer is."""
         return self._info
 
-    def __call__(self, faces: Faces) -> Faces:
+    def __call__(self, faces: Faces, strength: float = 1.0) -> Faces:
         """Restore faces (N, 3, S, S)."""
-        return restore_in_batches(self._run, faces, self._info, self._limit)
+        if not self._has_strength:
+            return restore_in_batches(mixed(self._run, strength), faces, self._info, self._limit)
+        own = {STRENGTH: np.full(1, check_strength(strength), np.float32)}
+        return restore_in_batches(lambda part: self._run(part, own), faces, self._info, self._limit)
 
-    def _run(self, faces: Faces) -> Faces:
-        given = {self._input.name: self._statement.encode(faces), **self._constants}
+    def _run(self, faces: Faces, more: Mapping[str, NDArray[Any]] = MappingProxyType({})) -> Faces:
+        given = {self._input.name: self._statement.encode(faces), **self._constants, **more}
         restored = np.asarray(self._session.run([self._output.name], given)[0])
         if restored.shape != faces.shape:
             raise BackendError(f"output of the input's shape {faces.shape}", f"{restored.shape}", "choose another file")

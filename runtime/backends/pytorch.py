@@ -11,7 +11,7 @@ from torch import nn
 from ..errors import BackendError, CheckpointError
 from ..models.checkpoint import load_model
 from ..restorer import Faces, Restorer, RestorerInfo
-from .batches import restore_in_batches
+from .batches import mixed, restore_in_batches
 
 RESTORERS = ("student", "teacher")
 _NATIVE_SIZE = 256
@@ -75,9 +75,9 @@ class PytorchRestorer:
         """What this restorer is."""
         return self._info
 
-    def __call__(self, faces: Faces) -> Faces:
+    def __call__(self, faces: Faces, strength: float = 1.0) -> Faces:
         """Restore faces (N, 3, S, S); S a multiple of `info.multiple`."""
-        return restore_in_batches(self._run, faces, self._info, _BATCH)
+        return restore_in_batches(mixed(self._run, strength), faces, self._info, _BATCH)
 
     def _run(self, faces: Faces) -> Faces:
         # TF32 keeps 11 bits: a reference that rounds so would blame every exported file for its own error.

@@ -39,7 +39,7 @@ class FakeRestorer:
         self.info = RestorerInfo("fake", engine, "cpu", size, 8, size or 64, "0" * 64)
         self.work = work
 
-    def __call__(self, faces: Faces) -> Faces:
+    def __call__(self, faces: Faces, strength: float = 1.0) -> Faces:  # noqa: ARG002 - the contract's
         return self.work(faces)
 
 

@@ -50,7 +50,7 @@ def test_nothing_rounded_is_the_network_itself(simulation: Simulation) -> None:
 
 def test_every_layer_is_measured_once(simulation: Simulation) -> None:
     layers = list(simulation.audit())
-    assert [layer.node for layer in layers] == simulation.names[:-2]  # all but the tail
+    assert [layer.node for layer in layers] == simulation.names[:-3]  # all but the tail
     whole = simulation.run_int8(())
     for layer in layers:
         assert layer.low <= layer.high
@@ -79,7 +79,7 @@ def test_the_proposal_reaches_what_was_asked_for_with_the_worst_layers(simulatio
     some = propose(simulation, layers, none.fidelity.min_snr_db + 3)
     assert some.fidelity.min_snr_db >= none.fidelity.min_snr_db + 3
     worst = min(layers, key=lambda layer: layer.both.mean_snr_db)
-    assert some.keep_float[2] == worst.node
+    assert some.keep_float[3] == worst.node
     assert len(some.keep_float) < len(simulation.names)
 
 

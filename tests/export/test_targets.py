@@ -8,6 +8,7 @@ from torch import fx
 from pocketface.export.calibration import ActivationRanges
 from pocketface.export.golden import golden_faces
 from pocketface.export.stored_weights import differences, digest, weights_of
+from pocketface.export.strength import strength_problems
 from pocketface.export.targets import TARGETS, Job
 from pocketface.export.tflite_versions import oldest_runtime
 from pocketface.runtime.backends import ENGINES, open_restorer
@@ -52,10 +53,14 @@ def test_every_format_is_written_run_and_read_back(
     side = "S" if target.flexible else 32
     first = {"NCHW": 2, "NHWC": 1, "image": 2}
     eight = name in ("tflite-uint8", "tflite-integer", "coreml-image")
-    for spec in (*contents.inputs, *contents.outputs):
+    image, strength = contents.inputs
+    for spec in (image, *contents.outputs):
         assert spec.shape[first[spec.layout] :][:2] == (side, side)
         assert (spec.low, spec.high, spec.dtype) == ((0.0, 255.0, "uint8") if eight else (0.0, 1.0, "float32"))
+    assert (strength.name, strength.shape, strength.layout) == ("strength", (1,), "")
+    assert strength.dtype == ("uint8" if name in ("tflite-uint8", "tflite-integer") else "float32")
     assert contents.min_runtime
+    assert strength_problems(restorer, golden[0], contents.inputs, name, precision) == []
 
 
 @pytest.mark.parametrize("name", ["onnx-flexible", "coreml-flexible"])

@@ -62,7 +62,7 @@ def test_the_program_computes_what_the_student_computes(
 def test_weights_are_read_back(packages: dict[str, Path], lively_graph: fx.GraphModule, precision: str) -> None:
     contents = read_coreml(packages[precision])
     assert differences(weights_of(lively_graph), contents.weights) == []
-    assert [spec.name for spec in (*contents.inputs, *contents.outputs)] == ["image", "restored"]
+    assert [spec.name for spec in (*contents.inputs, *contents.outputs)] == ["image", "strength", "restored"]
     assert contents.inputs[0].shape == (1, 3, 32, 32)
 
 
@@ -135,7 +135,8 @@ def test_core_ml_is_asked_face_by_face(packages: dict[str, Path]) -> None:
 
     class Predictor:
         def predict(self, given: dict[str, Any]) -> dict[str, Any]:
-            assert set(given) == {"image"}
+            assert set(given) == {"image", "strength"}
+            assert given["strength"] == 1
             assert given["image"].shape == (1, 3, 32, 32)
             return {"restored": given["image"] * 2}
 

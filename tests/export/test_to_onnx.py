@@ -70,7 +70,7 @@ def test_tensors_are_called_after_the_graph_and_facts_are_kept(tmp_path: Path, l
     model = onnx.load(tmp_path / "a.onnx")
     named = [node.name for node in lively_graph.graph.nodes if node.op in ("call_module", "call_function")]
     assert [node.output[0] for node in model.graph.node] == named
-    assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["image", "restored"]
+    assert [value.name for value in (*model.graph.input, *model.graph.output)] == ["image", "strength", "restored"]
     assert {entry.key: entry.value for entry in model.metadata_props} == {"licence": "CC-BY-4.0"}
     assert model.opset_import[0].version == 17
 
@@ -85,7 +85,8 @@ def test_eight_bit_form_leaves_image_and_result_unclipped(
     assert constants["image_zero_point"] == 0
     assert not {"add_1_step", "restored_step"} & set(constants)
     last = {node.name: node for node in model.graph.node}["add_1"]
-    assert list(last.input) == ["image", "tail_3_8bit"]
+    assert list(last.input) == ["image", "residual"]
+    assert list({node.name: node for node in model.graph.node}["residual"].input) == ["tail_3_8bit", "strength"]
 
 
 def test_eight_bit_weights_leave_room_for_16_bit_sums(
@@ -105,7 +106,7 @@ def test_weights_are_read_back(
     write_onnx(lively_graph, 32, precision, tmp_path / "a.onnx", ranges=ranges)
     contents = read_onnx(tmp_path / "a.onnx")
     assert differences(weights_of(lively_graph), contents.weights) == []
-    assert [spec.shape for spec in (*contents.inputs, *contents.outputs)] == [("N", 3, 32, 32)] * 2
+    assert [spec.shape for spec in (*contents.inputs, *contents.outputs)] == [("N", 3, 32, 32), (1,), ("N", 3, 32, 32)]
     assert {spec.dtype for spec in (*contents.inputs, *contents.outputs)} == {"float32"}
 
 

@@ -27,11 +27,12 @@ Golden = tuple[Faces, tuple[str, ...]]
 _OPERATORS = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 # The lowest version that knows each operator's use here; a higher one would lock out old runtimes.
 _FLOAT = {("CONV_2D", 1), ("DEPTHWISE_CONV_2D", 1), ("LEAKY_RELU", 1), ("ADD", 1), ("RESIZE_BILINEAR", 3)}
-_FLOAT |= {("DEPTH_TO_SPACE", 1), ("MINIMUM", 1)}
+_FLOAT |= {("DEPTH_TO_SPACE", 1), ("MINIMUM", 1), ("MUL", 1)}
 _INT8 = {("CONV_2D", 3), ("DEPTHWISE_CONV_2D", 3), ("LEAKY_RELU", 1), ("ADD", 2), ("RESIZE_BILINEAR", 3)}
 _INT8 |= {("DEPTH_TO_SPACE", 2), ("QUANTIZE", 1)}
-# The ends of an 8-bit file compute in float: convolutions, activations and additions of the first block, and the clamp.
-_ENDS = {("CONV_2D", 1), ("DEPTHWISE_CONV_2D", 1), ("ADD", 1), ("MINIMUM", 1), ("DEQUANTIZE", 2)}
+# The ends of an 8-bit file compute in float: convolutions, activations and additions of the first block, the
+# strength and the clamp.
+_ENDS = {("CONV_2D", 1), ("DEPTHWISE_CONV_2D", 1), ("ADD", 1), ("MINIMUM", 1), ("MUL", 1), ("DEQUANTIZE", 2)}
 _HYBRID = (_FLOAT - {("CONV_2D", 1)}) | {("CONV_2D", 5)}
 
 
@@ -98,7 +99,7 @@ def test_int8_files_compute_in_int8_alone_where_nothing_is_kept(
     path = tmp_path / "a.tflite"
     write_tflite(lively_graph, 32, "int8", path, lively_ranges, "uint8", keep_float=())
     types = Counter(tensor.type for tensor in _parse(path).subgraphs[0].tensors)
-    assert types[schema.TensorType.UINT8] == 2
+    assert types[schema.TensorType.UINT8] == 3  # face, strength, result
     assert types[schema.TensorType.FLOAT32] == types[schema.TensorType.FLOAT16] == 0
 
 
@@ -170,7 +171,7 @@ def test_says_what_it_is(tmp_path: Path, lively_graph: fx.GraphModule) -> None:
     model = _parse(path)
     signature = model.signatureDefs[0]
     assert signature.signatureKey == b"restore"
-    assert [entry.name for entry in signature.inputs] == [b"image"]
+    assert [entry.name for entry in signature.inputs] == [b"image", b"strength"]
     assert [entry.name for entry in signature.outputs] == [b"restored"]
     assert b"fp32, 32 x 32" in model.description
     stored = {entry.name: bytes(model.buffers[entry.buffer].data) for entry in model.metadata}

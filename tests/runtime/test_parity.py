@@ -22,7 +22,7 @@ class Fake:
         self.info = RestorerInfo(name, "numpy", "cpu", None, 1, 16, "0" * 64)
         self.work = work
 
-    def __call__(self, faces: Faces) -> Faces:
+    def __call__(self, faces: Faces, strength: float = 1.0) -> Faces:  # noqa: ARG002 - the contract's
         return self.work(faces)
 
 
