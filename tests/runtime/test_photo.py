@@ -47,7 +47,7 @@ class FakeRestorer:
         self.change = change
         self.calls: list[tuple[int, ...]] = []
 
-    def __call__(self, faces: Faces) -> Faces:
+    def __call__(self, faces: Faces, strength: float = 1.0) -> Faces:  # noqa: ARG002 - the contract's
         check_faces(faces, self.info)
         self.calls.append(faces.shape)
         return np.clip(self.change(faces), 0, 1).astype(np.float32)

@@ -29,7 +29,7 @@ Command = Callable[..., int]
 class Brighter:
     info = RestorerInfo("brighter", "numpy", "cpu", None, 32, 128, "0123")
 
-    def __call__(self, faces: Faces) -> Faces:
+    def __call__(self, faces: Faces, strength: float = 1.0) -> Faces:  # noqa: ARG002 - the contract's
         return np.clip(faces + np.float32(0.1), 0, 1)
 
 
