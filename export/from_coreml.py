@@ -50,7 +50,7 @@ def _decode(value: Any) -> Stored:
     constant = np.asarray(constant_of(value))
     maker = value.op
     if maker.op_type == "constexpr_affine_dequantize":
-        steps = np.asarray(maker.inputs["scale"].val, np.float32)
+        steps = np.asarray(maker.inputs["scale"].val)
         return store(value.name, constant, steps.reshape(-1, *[1] * (constant.ndim - 1)))
     if maker.op_type == "constexpr_lut_to_dense":  # no value lies further from an entry of the table than half a gap
         entries = np.sort(np.asarray(maker.inputs["lut"].val, np.float32))

@@ -65,13 +65,16 @@ def store(name: str, value: NDArray[np.generic], step: NDArray[np.floating] | fl
     Args:
         name: what the file calls it.
         value: decoded; float16 means that it was rounded to half precision.
-        step: distance of neighbouring levels where it is stored as integers, broadcastable to `value`.
+        step: distance of neighbouring levels where it is stored as integers, broadcastable to `value`; in float16 where
+            the file keeps it so: the step of a layer of tiny weights is a subnormal number, of few bits.
     """
     exact = value.astype(np.float32)
     rounding = _HALF_PRECISION * np.abs(exact) + _HALF_SMALLEST if value.dtype == np.float16 else 0.0
     if np.any(step):
         # Levels times a scale: the weight, the scale and the product were each rounded.
         rounding = 4 * (rounding + _SINGLE_PRECISION * np.abs(exact))
+        if np.asarray(step).dtype == np.float16:
+            rounding = rounding + np.abs(exact) / np.maximum(step, _HALF_SMALLEST).astype(np.float32) * _HALF_SMALLEST
     return Stored(name, exact, np.asarray((np.asarray(step) / 2 + rounding) * _HAIR, np.float32))
 
 

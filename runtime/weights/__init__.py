@@ -7,8 +7,12 @@ from pathlib import Path
 from ..errors import InputError
 
 SHIPPED = {
+    "student-nano": "student_nano.safetensors",
     "student-base": "student_base.safetensors",
+    "student-plus": "student_plus.safetensors",
+    "student-nano-tflite": "student_nano_256_fp16.tflite",
     "student-base-tflite": "student_base_256_fp16.tflite",
+    "student-plus-tflite": "student_plus_256_fp16.tflite",
     "teacher": "teacher.safetensors",
     "teacher-detail": "teacher_detail.safetensors",
     "identity": "identity.safetensors",
