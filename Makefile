@@ -35,7 +35,8 @@ check:
 test-teachers: $(TEACHERS)/.teachers
 	@$(TEACHERS_PIP) --no-deps --force-reinstall .
 	$(TEACHERS)/bin/python -W ignore -c "import spandrel, spandrel_extra_arches"
-	$(TEACHERS)/bin/python -m pytest -q -m teachers tests/runtime/test_zoo.py tests/distill/test_public_teachers.py
+	$(TEACHERS)/bin/python -m pytest -q -m teachers tests/runtime/test_zoo.py tests/runtime/test_super_resolution.py \
+		tests/distill/test_public_teachers.py
 
 # The batch over a real local Ray of three workers, one of them killed midway.
 test-cluster: $(CLUSTER)/.cluster

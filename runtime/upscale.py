@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .decode import MOST_PIXELS, Pixels
-from .errors import BackendError, CheckpointError, InputError
+from .errors import BackendError, InputError
 from .images import Photo, to_float, to_pixels
 
 # (1, 3, H, W) float32 RGB in [0, 1] -> (1, 3, f * H, f * W).
@@ -24,7 +24,7 @@ Enlarger: TypeAlias = Callable[[NDArray[np.float32]], NDArray[np.float32]]
 
 _TILE, _OVERLAP = 256, 16
 _SPANDREL = (".pth", ".pt", ".ckpt", ".safetensors")
-_FIX = "run: pip install spandrel torch"
+_INSTALL = {".backends.onnx_runtime": "onnxruntime", ".models.super_resolution": "'pocketface[teachers]'"}
 
 
 def upscale_photo(photo: Photo, factor: int, network: Enlarger | None = None) -> Photo:
@@ -115,35 +115,14 @@ def open_enlarger(path: Path, *, device: str = "auto", threads: int | None = Non
         raise InputError(f"a super-resolution network ending in .onnx, {', '.join(_SPANDREL)}", f"'{path}'")
     if not path.is_file():
         raise InputError("a super-resolution network's file", f"nothing at {path}")
-    if path.suffix != ".onnx":
-        return _open_with_spandrel(path, device, threads)
+    engine = ".backends.onnx_runtime" if path.suffix == ".onnx" else ".models.super_resolution"
     try:
-        engine = importlib.import_module(".backends.onnx_runtime", __package__)
+        module = importlib.import_module(engine, __package__)
     except ImportError as error:
-        raise BackendError("ONNX Runtime", f"no {error.name}", "run: pip install onnxruntime") from error
-    session = engine.open_session(path, device=device, threads=threads)
+        needed = f"what a {path.suffix} file needs"
+        raise BackendError(needed, f"no {error.name}", f"run: pip install {_INSTALL[engine]}") from error
+    if path.suffix != ".onnx":
+        return module.load_enlarger(path, device=device, threads=threads)
+    session = module.open_session(path, device=device, threads=threads)
     name = session.get_inputs()[0].name
     return lambda tile: np.asarray(session.run(None, {name: tile})[0], np.float32)
-
-
-def _open_with_spandrel(path: Path, device: str, threads: int | None) -> Enlarger:
-    try:
-        torch, spandrel = importlib.import_module("torch"), importlib.import_module("spandrel")
-        place = importlib.import_module(".backends.pytorch", __package__).find_device(device)
-    except ImportError as error:
-        raise BackendError("PyTorch and spandrel, which run such networks", f"no {error.name}", _FIX) from error
-    if threads is not None:
-        torch.set_num_threads(threads)
-    try:
-        found = spandrel.ModelLoader(device=place).load_from_file(path)
-    except Exception as error:  # spandrel and torch raise many kinds for a damaged or unknown file
-        raise CheckpointError("a network that spandrel knows", f"{path}: {error}".splitlines()[0]) from error
-    if not isinstance(found, spandrel.ImageModelDescriptor) or found.purpose != "SR" or found.input_channels != 3:
-        raise CheckpointError("a super-resolution network for RGB", f"{getattr(found, 'purpose', '?')} in {path}")
-    found.eval()
-
-    def enlarge(tile: NDArray[np.float32]) -> NDArray[np.float32]:
-        with torch.inference_mode():
-            return found(torch.from_numpy(tile).to(place)).float().cpu().numpy()
-
-    return enlarge

@@ -163,8 +163,8 @@ def load_public(path: Path, device: str = "cpu") -> tuple[PublicRestorer, Public
         BackendError: spandrel is not installed, or the architecture is none of KINDS.
         CheckpointError: no file of weights, or one that no architecture fits.
     """
-    spandrel = _import_spandrel()
-    state = _read_state(path, spandrel)
+    spandrel = import_spandrel()
+    state = read_state(path, spandrel)
     try:
         architecture, network, scale, multiple = _build(state, spandrel)
     except spandrel.UnsupportedModelError as error:
@@ -173,7 +173,7 @@ def load_public(path: Path, device: str = "cpu") -> tuple[PublicRestorer, Public
         raise
     except Exception as error:  # wrong shapes and missing keys arrive as anything from KeyError to RuntimeError
         raise CheckpointError(
-            "weights that fit their architecture", f"{path}: {_first_line(error)}", "fetch the file again"
+            "weights that fit their architecture", f"{path}: {first_line(error)}", "fetch the file again"
         ) from error
     kind = KINDS[architecture]
     facts = PublicFacts(
@@ -189,7 +189,12 @@ def load_public(path: Path, device: str = "cpu") -> tuple[PublicRestorer, Public
     return PublicRestorer(network.float().to(device), facts), facts
 
 
-def _import_spandrel() -> Any:
+def import_spandrel() -> Any:
+    """Return spandrel, with its companion's architectures where that is installed.
+
+    Raises:
+        BackendError: it is not installed, or torchvision does not fit torch.
+    """
     try:
         spandrel = importlib.import_module("spandrel")
     except ImportError as error:
@@ -197,7 +202,7 @@ def _import_spandrel() -> Any:
     except RuntimeError as error:  # torchvision's, where it was built for another torch
         raise BackendError(
             "a torchvision of torch's own build",
-            _first_line(error),
+            first_line(error),
             "install both from one place, in a new environment",
         ) from error
     try:
@@ -209,8 +214,12 @@ def _import_spandrel() -> Any:
     return spandrel
 
 
-def _read_state(path: Path, spandrel: Any) -> dict[str, Tensor]:
-    """Read the tensors by name, without the wrappings and prefixes of the training that wrote them."""
+def read_state(path: Path, spandrel: Any) -> dict[str, Tensor]:
+    """Read a pickle's tensors by name, without the wrappings and prefixes of the training that wrote them.
+
+    Raises:
+        CheckpointError: damaged, or something else than tensors by name.
+    """
     # Not with spandrel's own reader, which hands `.pt` files to torch.jit.load: that may run code which they bring.
     state = spandrel.canonicalize_state_dict(read_pickled(path))
     inner = {key[len(_PREFIX) :]: value for key, value in state.items() if str(key).startswith(_PREFIX)}
@@ -276,5 +285,6 @@ def _advice() -> str:
     return "GPEN and others: export to ONNX (docs/teachers.md)"
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, in one line; its kind where it says nothing."""
     return next(iter(str(error).splitlines()), type(error).__name__)
