@@ -33,12 +33,12 @@ from .parity_command import choose_judge
 from .readme import markdown
 from .report import FORMAT
 from .resized import at_size
+from .trials import restore_all
 
 _LEVEL = "medium"
 _WHITE = 255.0
 # The tone of a sepia print: what white and black become in between is this colour, darker or lighter.
 _SEPIA = np.array([1.0, 0.89, 0.71], np.float32)
-_BATCH = 8
 
 
 def measure(restorer: Restorer, clean: Faces, aged: Faces, judge: Embed | None) -> dict[str, float]:
@@ -53,11 +53,11 @@ def measure(restorer: Restorer, clean: Faces, aged: Faces, judge: Embed | None) 
     Returns:
         Figure -> value; differences are in grey levels of 255.
     """
-    untouched, once = _all(restorer, clean), _all(restorer, aged)
-    twice = _all(restorer, once)
+    untouched, once = restore_all(restorer, clean), restore_all(restorer, aged)
+    twice = restore_all(restorer, once)
     grey = np.repeat(_luma(aged), 3, axis=1)
     sepia = np.clip(_luma(aged) * _SEPIA[:, None, None], 0, 1).astype(np.float32)
-    grey_after, sepia_after = _all(restorer, grey), _all(restorer, sepia)
+    grey_after, sepia_after = restore_all(restorer, grey), restore_all(restorer, sepia)
     found = {
         "clean face, PSNR dB": float(metrics.psnr(clean, untouched).mean()),
         "clean face, mean change": _WHITE * float(np.abs(clean - untouched).mean()),
@@ -74,10 +74,6 @@ def measure(restorer: Restorer, clean: Faces, aged: Faces, judge: Embed | None) 
         "colour cast, worst face": _WHITE * _shift(clean, once),
         "colour cast of the input, worst face": _WHITE * _shift(clean, aged),
     }
-
-
-def _all(restorer: Restorer, faces: Faces) -> Faces:
-    return np.concatenate([restorer(faces[start : start + _BATCH]) for start in range(0, len(faces), _BATCH)])
 
 
 def _luma(faces: Faces) -> Faces:
