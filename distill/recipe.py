@@ -17,6 +17,7 @@ from ..runtime.models.student import STUDENT_PRESETS, StudentConfig
 from .critics import CriticsRecipe
 from .degradations import Ageing
 from .losses import CRITIC_TERMS, INNER_TERMS, TEACHER_TERMS, TERMS
+from .quantised import Rounding, check_shape
 
 
 @dataclass(frozen=True)
@@ -71,6 +72,8 @@ class Stage:
         rate: learning-rate factor at the beginning and the end; a half cosine leads from one to the other.
         losses: weight of each named term. A stage that names an adversarial term with weight 0 lets the critics learn
             while the restorer does not listen to them yet.
+        rounding: train a student on what its 8-bit files compute, with the statistics of BatchNorm at rest: `body` as
+            in the usual int8 file, whose first block and last addition stay float, `all` as in one without any floats.
     """
 
     steps: int
@@ -78,6 +81,7 @@ class Stage:
     crop: int
     rate: tuple[float, ...]
     losses: Mapping[str, float]
+    rounding: Rounding = "none"
 
 
 @dataclass(frozen=True)
@@ -126,6 +130,11 @@ class Recipe:
     def wants(self, *terms: str) -> bool:
         """Whether any stage gives any of these terms a weight."""
         return any(stage.losses.get(term, 0) for stage in self.stages for term in terms)
+
+    @property
+    def rounds(self) -> bool:
+        """Whether any stage trains on what 8-bit files compute."""
+        return any(stage.rounding != "none" for stage in self.stages)
 
     @property
     def adversarial_terms(self) -> list[str]:
@@ -235,6 +244,9 @@ def _check(recipe: Recipe) -> None:
     _require(bool(recipe.teacher) or not led, f"a teacher for the term {led!r}", "none")
     student = recipe.model.architecture == "student"
     _require(student or not recipe.wants(*INNER_TERMS), f"a student for {' and '.join(INNER_TERMS)}", "a teacher")
+    _require(student or not recipe.rounds, "a student where a stage rounds to 8 bits", "a teacher")
+    if recipe.rounds:
+        check_shape(recipe.student)
 
 
 def _require(holds: bool, expected: str, got: str) -> None:  # noqa: FBT001 - reads as a sentence where it is called

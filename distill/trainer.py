@@ -13,7 +13,9 @@ import math
 import os
 import pickle
 import time
+import typing
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
@@ -30,7 +32,8 @@ from .clock import Clock
 from .critics import Adversary
 from .distillation import Lesson
 from .losses import INNER_TERMS, weighted_sum
-from .recipe import OptimiserRecipe, Recipe, Stage
+from .quantised import EightBit, Reduce
+from .recipe import OptimiserRecipe, Recipe, Stage, make_recipe
 from .task import Batch, RestorationTask, build_model
 from .teachers import Teacher
 
@@ -115,6 +118,8 @@ class Trainer:
         self.lesson: Lesson | None = None
         if isinstance(self.task.teacher, Teacher) and recipe.wants(*INNER_TERMS):
             self.lesson = Lesson(model, self.task.teacher.network, fabric)
+        reduce = typing.cast("Reduce", fabric.all_reduce)
+        self.eight_bit = EightBit(model, reduce) if recipe.rounds else None
         learning = [model] if self.lesson is None else [model, self.lesson.adapters]
         trained = [weight for part in learning for weight in part.parameters() if weight.requires_grad]
         settings = recipe.optimiser
@@ -165,6 +170,7 @@ class Trainer:
                 "averaged": self.averaged.state_dict(),
                 "adapters": None if self.lesson is None else _inner(self.lesson.adapters).state_dict(),
                 "adversary": None if self.adversary is None else self.adversary.state(),
+                "ranges": None if self.eight_bit is None else self.eight_bit.ranges,
             }
             with replacing_file(self.folder / STATE) as temporary:
                 torch.save(state, temporary)
@@ -206,7 +212,8 @@ class Trainer:
         with self.clock.section("data"):
             batch = batches.get(number, self._number_after(part))
         last = part + 1 == self.recipe.optimiser.accumulate
-        with self.fabric.no_backward_sync(self.model, enabled=not last), self.fabric.autocast():
+        rounded = nullcontext() if self.eight_bit is None else self.eight_bit.at_work(stage.rounding)
+        with rounded, self.fabric.no_backward_sync(self.model, enabled=not last), self.fabric.autocast():
             with self.clock.section("forward"):
                 restored = self.task.restore(self.model, batch)
             with self.clock.section("losses"):
@@ -263,7 +270,8 @@ class Trainer:
             state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
             raise CheckpointError("a whole training state", f"{path}: {error}", "remove it to start anew") from error
-        if state["recipe"] != _describe(self.recipe):
+        # Read, not compared as text: what recipes could not say when the run began has its default.
+        if make_recipe(json.loads(state["recipe"]), str(path)) != self.recipe:
             raise RecipeError(f"the recipe that {self.folder} was begun with", "another", "choose another folder")
         _inner(self.model).load_state_dict(state["model"])
         self.optimiser.load_state_dict(state["optimiser"])
@@ -272,6 +280,8 @@ class Trainer:
             self.adversary.load(state["adversary"])
         if self.lesson is not None:
             _inner(self.lesson.adapters).load_state_dict(state["adapters"])
+        if self.eight_bit is not None:
+            self.eight_bit.ranges = state["ranges"]
         self.step = state["step"]
 
 
