@@ -45,8 +45,8 @@ not in the picture is guessed.
 _DATA = """People are split by identity; nobody below was trained on. Terms of the photographs:
 [LICENCES.md](../../runtime/weights/LICENCES.md).
 """
-_GROUPS = """By group of photographs, which is all that their sources say of people. The old set (`congress_old_pd`) shows almost
-only white men, the others are small: differences between them are as much about cameras as about people.
+_GROUPS = """By group of photographs, which is all that their sources say of people. The old set (`congress_old_pd`)
+shows almost only white men, the others are small: differences between them are as much about cameras as about people.
 """
 _FAILURES = """## Known failures
 
@@ -115,8 +115,8 @@ def card_of(name: str, preset: str, groups: Rows, report: Mapping[str, Any], fro
     judged = report["quality"]["scores"][0]["faces"]
     return "\n".join([
         f"# {name}\n",
-        f"{count_parameters(model):,} parameters, {count_macs(model, 256) / 1e9:.2f} GMAC at 256. Licence of the weights: "
-        f"{training.get('licence', 'Apache-2.0')}. Checkpoint sha256 `{info.sha256}`.\n",
+        f"{count_parameters(model):,} parameters, {count_macs(model, 256) / 1e9:.2f} GMAC at 256. "
+        f"Licence of the weights: {training.get('licence', 'Apache-2.0')}. Checkpoint sha256 `{info.sha256}`.\n",
         _USE,
         "## Training\n",
         _history(training),
@@ -138,10 +138,11 @@ def _history(training: Mapping[str, Any]) -> str:
     run: Mapping[str, Any] | None = training
     while run is not None:
         stages = run.get("recipe", {}).get("stages", [])
-        terms = ", ".join(dict.fromkeys(term for stage in stages for term in stage["losses"]))
+        terms = ", ".join(sorted({term for stage in stages for term in stage["losses"]}))
         batch = stages[0]["batch"] if stages else "?"
-        teacher = run.get("recipe", {}).get("teacher") or "none"
-        lines.append(f"- {run.get('steps', '?')} steps of {batch} faces; terms {terms}; teacher: {teacher}")
+        teacher = run.get("recipe", {}).get("teacher")
+        led = f"led by {teacher}" if teacher else "without a teacher"
+        lines.append(f"- {run.get('steps', '?')} steps of {batch} faces, {led}; terms: {terms}")
         run = run.get("began_with")
     return "\n".join(["The runs that led here, the last one first:\n", *lines, ""])
 
