@@ -4,7 +4,8 @@
     python -m pocketface.bench.front table.json base-fp32=FILE ... -o front
     python -m pocketface.bench.readme front/front.json docs/presets.md
 Labels are PRESET-PRECISION, the same in both commands, and every preset has `fp32`, against which its 8-bit files are
-measured. The folder then holds `front.json`, the table and `front.svg`.
+measured. The folder then holds `front.json`, the table, and the pictures `front.svg` (time) and
+`front_bytes.svg`.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from .report import FORMAT
 
 _EXACT = "fp32"
 _LEVEL = "medium"
+_MEGA = 1e6
 
 
 @dataclass(frozen=True)
@@ -105,19 +107,24 @@ def _cost(exact: Mapping[str, float | None], own: Mapping[str, float | None], di
     return f"{statistics.mean(lost):.{digits}f} ({max(lost):.{digits}f})" if lost and exact is not own else "-"
 
 
-def picture_of(points: Sequence[Point]) -> str:
-    """Gain at medium against milliseconds, one line a precision from the smallest preset to the largest."""
+def picture_of(points: Sequence[Point], *, by_bytes: bool = False) -> str:
+    """Gain at medium against milliseconds or megabytes, one line a precision, from the smallest preset upwards."""
     lines = dict.fromkeys(point.precision for point in points)
     series = [
         Series(
             precision,
-            sorted((one.milliseconds, one.gains[_LEVEL], 0.0) for one in points if one.precision == precision),
+            sorted(
+                (one.bytes / _MEGA if by_bytes else one.milliseconds, one.gains[_LEVEL], 0.0)
+                for one in points
+                if one.precision == precision
+            ),
         )
         for precision in lines
     ]
     presets = ", ".join(dict.fromkeys(point.preset for point in sorted(points, key=lambda point: point.bytes)))
     return line_chart(
-        f"The front, from left to right: {presets}", "milliseconds a face of 256, one thread, TFLite",
+        f"The front, from left to right: {presets}",
+        "megabytes, TFLite" if by_bytes else "milliseconds a face of 256, one thread, TFLite",
         f"gain over the input at {_LEVEL} degradation, dB", series,
     )  # fmt: skip
 
@@ -135,11 +142,12 @@ def run(arguments: argparse.Namespace) -> int:
     """Time, join, draw."""
     candidates = named_candidates(arguments.files, ())
     points = points_of(candidates, read_report(arguments.table), arguments.size, arguments.rounds)
-    rows, picture = rows_of(points), picture_of(points)
+    rows = rows_of(points)
     make_folder(arguments.output)
     for name, text in (
         ("front.json", json.dumps({"format": FORMAT, "front": rows}, indent=1) + "\n"),
-        ("front.svg", picture),
+        ("front.svg", picture_of(points)),
+        ("front_bytes.svg", picture_of(points, by_bytes=True)),
     ):
         with replacing_file(arguments.output / name) as temporary:
             temporary.write_text(text, encoding="utf-8")

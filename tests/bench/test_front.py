@@ -45,6 +45,7 @@ def test_the_picture_has_a_line_a_precision() -> None:
     assert drawn.startswith("<svg")
     assert ">fp32<" in drawn
     assert ">int8<" in drawn
+    assert "megabytes" in picture_of([_point("nano", "fp32", 1.0)], by_bytes=True)
 
 
 def test_files_are_timed_and_found_in_the_table(tmp_path: Path) -> None:
