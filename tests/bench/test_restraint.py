@@ -25,7 +25,7 @@ def test_who_does_nothing_changes_nothing() -> None:
 
 def test_a_tint_is_seen_in_grey_sepia_and_cast() -> None:
     tint = np.array([8, 0, -8], np.float32)[:, None, None] / 255
-    found = measure(FakeRestorer(lambda faces: np.clip(faces + tint, 0, 1)), CLEAN, AGED, None)
+    found = measure(FakeRestorer(lambda faces: np.clip(faces + tint, 0, 1).astype(np.float32)), CLEAN, AGED, None)
     assert found["grey, mean chroma"] == pytest.approx(16, abs=0.5)
     assert found["sepia, shift of the tone, worst face"] == pytest.approx(8, abs=0.5)
     assert found["clean face, mean change"] == pytest.approx(16 / 3, abs=0.2)

@@ -20,6 +20,7 @@ def test_a_checkpoint_is_raced_in_both_formats_with_its_work_counted(tmp_path: P
     assert peak > 1  # GFLOP/s: any machine of this century
     for one in results:
         assert one.gmac is not None
+        assert one.gflops is not None
         assert one.gflops == pytest.approx(2 * one.gmac / (one.median_ms / 1e3))
         assert one.share == pytest.approx(one.gflops / peak)
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 from pocketface.distill.degradations import Ageing
-from pocketface.distill.quantised import EightBit, round_activations, round_kernels
+from pocketface.distill.quantised import EightBit, Rounding, round_activations, round_kernels
 from pocketface.distill.recipe import ModelRecipe, OptimiserRecipe, Recipe, Stage, make_recipe
 from pocketface.distill.trainer import AVERAGED, STATE, Progress, Trainer
 from pocketface.export.calibration import ActivationRanges, observe_ranges
@@ -155,7 +155,7 @@ def test_an_error_within_leaves_the_student_as_it_was(student: StudentRestorer) 
     with pytest.raises(KeyboardInterrupt), eight_bit.at_work("all"):
         raise KeyboardInterrupt
     assert all(torch.equal(value, before[name]) for name, value in student.state_dict().items())
-    assert student.encoder[0][0].bn1.training
+    assert student.get_submodule("encoder.0.0.bn1").training
     assert not eight_bit.ranges
 
 
@@ -180,7 +180,8 @@ def test_what_is_rounded_is_what_export_rounds(student: StudentRestorer, faces: 
     # The last node of the head is rounded nevertheless: the body reads it as levels.
     body = every - (set(float_ends_of(graph)) - {"encoder_0_0_add"})
     given = faces.permute(0, 3, 1, 2).float() / 255
-    for reach, expected in (("all", every), ("body", body)):
+    cases: tuple[tuple[Rounding, set[str]], ...] = (("all", every), ("body", body))
+    for reach, expected in cases:
         eight_bit = EightBit(student.train())
         with torch.no_grad(), eight_bit.at_work(reach):
             student(given)
@@ -218,7 +219,7 @@ def test_the_student_sees_what_its_file_computes(student: StudentRestorer, tmp_p
 
 
 def _with_ranges(
-    eight_bit: EightBit, student: StudentRestorer, ranges: ActivationRanges, reach: str, given: Tensor
+    eight_bit: EightBit, student: StudentRestorer, ranges: ActivationRanges, reach: Rounding, given: Tensor
 ) -> Tensor:
     with eight_bit.at_work(reach):
         student(given)  # names the places

@@ -40,7 +40,7 @@ def test_every_new_weight_that_matters_gets_a_gradient(trained: StudentRestorer)
 def test_leaving_out_a_block_leaves_the_rest_as_it_was(trained: StudentRestorer) -> None:
     deep = resize(trained, StudentConfig((8, 16), (1,), 1, (2,)))
     with torch.no_grad():
-        deep.decoder[0][1].bn3.weight.fill_(0.5)  # what a trained block would add
+        deep.get_parameter("decoder.0.1.bn3.weight").fill_(0.5)  # what a trained block would add
     faces = torch.rand(2, 3, 32, 32)
     with torch.no_grad():
         assert float((deep(faces) - trained(faces)).abs().max()) > 1e-3
