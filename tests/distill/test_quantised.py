@@ -197,7 +197,7 @@ def test_in_the_body_the_first_block_keeps_its_weights(student: StudentRestorer)
 
 
 @pytest.mark.parametrize("reach", ["all", "body"])
-def test_the_student_sees_what_its_file_computes(student: StudentRestorer, tmp_path: Path, reach: str) -> None:
+def test_the_student_sees_what_its_file_computes(student: StudentRestorer, tmp_path: Path, reach: Rounding) -> None:
     """With the same ranges, the rounded student comes much closer to the 8-bit file than to the float student."""
     given = golden_faces(64)[0]
     graph = build_deploy_graph(student)
