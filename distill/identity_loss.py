@@ -14,6 +14,7 @@ from ..runtime.models.dlib_resnet import DLIB, load_dlib_resnet
 from ..runtime.models.identity import faces_to_identity_crops
 from ..runtime.models.iresnet import load_iresnet
 from ..runtime.weights import find_checkpoint
+from .frozen import Frozen
 
 # Faces (N, 3, S, S) in [0, 1] -> embeddings (N, D); gradients flow to the faces, none to the network.
 IdentityEmbedder: TypeAlias = Callable[[Tensor], Tensor]
@@ -38,9 +39,20 @@ def open_identity(name: str, device: str = "cpu") -> IdentityEmbedder:
         CheckpointError: a network that gives no gradient or must not teach, or a file of another kind.
         BackendError: dlib's weights are not installed.
     """
-    network, template = _open(name, device)
-    network.to(device).eval().requires_grad_(requires_grad=False)
-    return lambda faces: network(faces_to_identity_crops(faces.float(), template))
+    return _Embedder(*_open(name, device)).to(device)
+
+
+class _Embedder(Frozen):
+    """An identity network behind the alignment that it wants."""
+
+    def __init__(self, network: nn.Module, template: Template) -> None:
+        super().__init__()
+        self.network, self._template = network, template
+        self.freeze()
+
+    def forward(self, faces: Tensor) -> Tensor:
+        """Embed faces."""
+        return self.network(faces_to_identity_crops(faces.float(), self._template))
 
 
 def _open(name: str, device: str) -> tuple[nn.Module, Template]:

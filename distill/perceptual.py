@@ -14,6 +14,7 @@ from ..runtime.models.checkpoint import load_model
 from ..runtime.models.identity import MobileFaceNet
 from ..runtime.models.pickled import read_pickled
 from ..runtime.weights import find_checkpoint
+from .frozen import Frozen
 
 # Pictures (N, 3, H, W) in [0, 1], any size -> one feature map a layer; gradients flow to the pictures alone.
 Features: TypeAlias = Callable[[Tensor], list[Tensor]]
@@ -40,21 +41,21 @@ def open_features(name: str, device: str = "cpu") -> Features:
         CheckpointError: a file that is neither.
     """
     if name.startswith(VGG19):
-        network: nn.Module = Vgg19Features(Path(name.removeprefix(VGG19)))
-        return network.to(device).eval().requires_grad_(requires_grad=False)
+        return Vgg19Features(Path(name.removeprefix(VGG19))).to(device)
     loaded, _ = load_model(find_checkpoint(name), "mobilefacenet", device)
     if not isinstance(loaded, MobileFaceNet):
         raise CheckpointError("a MobileFaceNet", type(loaded).__name__)
-    return _MobileFaceNetFeatures(loaded).eval().requires_grad_(requires_grad=False)
+    return _MobileFaceNetFeatures(loaded)
 
 
-class _MobileFaceNetFeatures(nn.Module):
+class _MobileFaceNetFeatures(Frozen):
     """The convolutional part needs no alignment and takes any size, so crops of faces will do."""
 
     def __init__(self, network: MobileFaceNet) -> None:
         super().__init__()
         self.stem = nn.Sequential(network.conv1, network.dw_conv1)
         self.blocks = nn.ModuleList(list(network.blocks)[: _MOBILEFACENET_TAPS[-1] + 1])
+        self.freeze()
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(N, 3, H, W) in [0, 1] -> maps at strides 2, 4 and 8."""
@@ -67,7 +68,7 @@ class _MobileFaceNetFeatures(nn.Module):
         return found
 
 
-class Vgg19Features(nn.Module):
+class Vgg19Features(Frozen):
     """VGG19 up to conv5_4, with the weights of torchvision's file (keys `features.N.weight`).
 
     Args:
@@ -91,6 +92,7 @@ class Vgg19Features(nn.Module):
         if missing:
             raise CheckpointError("torchvision's VGG19", f"{path} without a fitting {missing[0]}", "use vgg19-*.pth")
         self.load_state_dict(state)
+        self.freeze()
 
     def forward(self, x: Tensor) -> list[Tensor]:
         """(N, 3, H, W) in [0, 1] -> maps at strides 1, 2, 4, 8 and 16."""

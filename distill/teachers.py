@@ -25,13 +25,14 @@ from ..runtime.models.teacher import TeacherRestorer
 from ..runtime.models.zoo import load_public
 from ..runtime.restorer import Restorer
 from ..runtime.weights import find_checkpoint
+from .frozen import Frozen
 
 NATIVE_SIDE = 256
 # Faces to restore (N, 3, S, S), and the whole faces that they were cut from or None -> restored (N, 3, S, S).
 Run: TypeAlias = Callable[[Tensor, Tensor | None], Tensor]
 
 
-class Teacher(nn.Module):
+class Teacher(Frozen):
     """Restores aged faces; frozen, and in eval mode whatever happens around it.
 
     Computes in float32 even under autocast: what it says are the student's targets, and must not depend on the
@@ -63,11 +64,7 @@ class Teacher(nn.Module):
         super().__init__()
         self.name, self.sha256, self.network, self.guided = name, sha256, network, guided
         self._run, self._size, self._multiple, self._side = run, size, multiple, side
-        self.requires_grad_(requires_grad=False).eval()
-
-    def train(self, mode: bool = True) -> Teacher:  # noqa: ARG002, FBT001, FBT002 - torch's own signature
-        """Stay in eval mode: statistics that move would make another teacher."""
-        return super().train(mode=False)
+        self.freeze()
 
     def check_crop(self, crop: int) -> None:
         """Make sure that this teacher can restore crops of a side.

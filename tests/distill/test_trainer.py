@@ -19,7 +19,6 @@ from pocketface.distill.degradations import Ageing
 from pocketface.distill.recipe import ModelRecipe, OptimiserRecipe, Recipe, Stage
 from pocketface.distill.task import RestorationTask
 from pocketface.distill.teacher_cache import CachedTeacher
-from pocketface.distill.teachers import Teacher
 from pocketface.distill.trainer import AVERAGED, LOG, STATE, Progress, Speed, Trainer, learning_rate_factor
 from pocketface.runtime.errors import CheckpointError, RecipeError
 from pocketface.runtime.models.checkpoint import load_model, save_checkpoint
@@ -182,22 +181,33 @@ def test_a_damaged_state_is_named(faces: torch.Tensor, tmp_path: Path) -> None:
         trained(RECIPE, faces, tmp_path)
 
 
-def test_the_teacher_does_not_move(faces: torch.Tensor, tmp_path: Path) -> None:
-    teacher = TeacherRestorer(TeacherConfig((8, 16), (1,), 1, (1,)))
-    path = tmp_path / "teacher.safetensors"
-    save_checkpoint(path, teacher, training={})
-    recipe = dataclasses.replace(
-        RECIPE, teacher=str(path), stages=(dataclasses.replace(STAGE, crop=64, losses={"pixel": 1.0, "teacher": 1.0}),)
+def test_what_training_listens_to_does_not_move(faces: torch.Tensor, tmp_path: Path) -> None:
+    """Teacher, identity network and feature network: not in one statistic, though all are sent to train."""
+    torch.manual_seed(0)
+    save_checkpoint(
+        tmp_path / "teacher.safetensors", TeacherRestorer(TeacherConfig((8, 16), (1,), 1, (1,))), training={}
     )
-    fabric = Fabric(accelerator="cpu", devices=1)
-    loop = Trainer(recipe, faces, tmp_path / "run", fabric, {})
-    frozen = loop.task.teacher
-    assert isinstance(frozen, Teacher)
-    before = {name: value.clone() for name, value in frozen.state_dict().items()}
+    save_checkpoint(tmp_path / "identity.safetensors", MobileFaceNet(), training={})
+    weights = dict.fromkeys(("pixel", "teacher", "identity", "perceptual"), 1.0)
+    known = str(tmp_path / "identity.safetensors")
+    stage = dataclasses.replace(STAGE, crop=64, losses=weights)
+    recipe = dataclasses.replace(
+        RECIPE, teacher=str(tmp_path / "teacher.safetensors"), identity=known, perceptual=known, stages=(stage,)
+    )
+    loop = Trainer(recipe, faces, tmp_path / "run", Fabric(accelerator="cpu", devices=1), {})
+    listened = {"teacher": loop.task.teacher, "identity": loop.task.identity, "perceptual": loop.task.features}
+    around = torch.nn.ModuleDict({name: part for name, part in listened.items() if isinstance(part, torch.nn.Module)})
+    assert set(around) == set(listened)
+    before = {name: value.clone() for name, value in around.state_dict().items()}
+    assert all(any(f"{part}." in name and "running_mean" in name for name in before) for part in listened)
+    around.train()
+    for part in around.values():
+        part.train()
     loop.model.train()
     loop.run(lambda _: None, save_every=10)
-    assert not any(module.training for module in frozen.modules())
-    assert all(torch.equal(value, before[name]) for name, value in frozen.state_dict().items())
+    assert not any(module.training for part in around.values() for module in part.modules())
+    assert not any(weight.requires_grad or weight.grad is not None for weight in around.parameters())
+    assert [name for name, value in around.state_dict().items() if not torch.equal(value, before[name])] == []
 
 
 def test_every_lesson_of_a_teacher_is_learnt_and_resumed(faces: torch.Tensor, tmp_path: Path) -> None:
