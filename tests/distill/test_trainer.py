@@ -85,7 +85,9 @@ def test_a_run_killed_without_warning_goes_on_bit_for_bit(faces: torch.Tensor, t
     """kill -9 between two states: the steps since the last one are taken again, with the same losses."""
     folder = tmp_path / "killed"
     torch.save(faces, tmp_path / "faces.pt")
-    program = _PROGRAM.format(test=__file__, faces=str(tmp_path / "faces.pt"), folder=str(folder))
+    # The number of threads decides in which order sums are taken, and whoever ran here before may have changed it.
+    threads = torch.get_num_threads()
+    program = _PROGRAM.format(test=__file__, faces=str(tmp_path / "faces.pt"), folder=str(folder), threads=threads)
     command = [sys.executable, "-c", program]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)  # noqa: S603 - our own interpreter
     assert process.stdout is not None
@@ -104,6 +106,7 @@ _PROGRAM = """
 import importlib.util, time, torch
 from pathlib import Path
 from lightning_fabric import Fabric
+torch.set_num_threads({threads})
 spec = importlib.util.spec_from_file_location("test_trainer", {test!r})
 tests = importlib.util.module_from_spec(spec); spec.loader.exec_module(tests)
 tests.STUDENT_PRESETS["base"] = tests.TINY
