@@ -55,7 +55,7 @@ $(VENV)/.dev: pyproject.toml constraints.txt
 
 $(TEACHERS)/.teachers: pyproject.toml constraints-teachers.txt
 	$(PYTHON) -m venv $(TEACHERS)
-	$(TEACHERS_PIP) '.[teachers]' pytest
+	$(TEACHERS_PIP) '.[teachers]' pytest scikit-image
 	@touch $@
 
 $(CLUSTER)/.cluster: pyproject.toml constraints.txt
