@@ -15,8 +15,9 @@ from typing import Any, TypeAlias
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageCms, JpegImagePlugin
+from PIL import Image, JpegImagePlugin
 
+from .cmyk import Ink
 from .errors import ImageError
 from .exif import DESCRIPTIVE, EXIF_DIRECTORIES, PREFIX
 from .heif import container_of, prepare_reader
@@ -31,7 +32,7 @@ _FIX = "convert it to PNG or JPEG first"
 # Pillow's modes -> the one of ours that holds all they say; 1, 2, 3 or 4 channels.
 _MODES = {
     "1": "L", "L": "L", "LA": "LA", "La": "LA", "P": "RGB", "PA": "RGBA", "RGB": "RGB", "RGBX": "RGB", "RGBA": "RGBA",
-    "RGBa": "RGBA", "CMYK": "RGB", "YCbCr": "RGB",
+    "RGBa": "RGBA", "YCbCr": "RGB",
 }  # fmt: skip
 _WITH_ALPHA = {"L": "LA", "RGB": "RGBA"}
 # In compressed data 0xff is followed by 0 or a restart marker; anything else ends the scan.
@@ -52,6 +53,7 @@ class Raster:
         exif: EXIF block without its prefix, or None; its orientation is not applied yet.
         dpi: pixels per inch, horizontally and vertically, or None.
         subsampling: a JPEG's colour resolution: 0 full, 1 half in width, 2 half in width and height; None for others.
+        ink: what a CMYK file holds, whose colours in sRGB the pixels then are; None for others.
     """
 
     pixels: Pixels
@@ -59,6 +61,7 @@ class Raster:
     exif: bytes | None = None
     dpi: tuple[float, float] | None = None
     subsampling: int | None = None
+    ink: Ink | None = None
 
 
 def decode(content: bytes, name: str) -> Raster:
@@ -98,15 +101,19 @@ def _decode(content: bytes, name: str) -> Raster:
     pictures = getattr(image, "n_frames", 1)
     if not is_jpeg and pictures > 1:
         raise ImageError("a single photograph", f"{pictures} pictures in {name}", "extract one first")
-    icc = image.info.get("icc_profile")
+    icc, ink = image.info.get("icc_profile") or None, None
     if _is_deep(image, content):
         pixels = _decode_deep(content, image, name)
     elif is_jpeg and image.mode in ("L", "RGB"):
         pixels = _decode_jpeg(content, image, name)
+    elif image.mode == "CMYK":
+        ink, icc = Ink(np.array(image), icc), None
+        pixels = ink.shown()
     else:
-        pixels, icc = _decode_with_pillow(image, icc, name)
+        pixels = _decode_with_pillow(image, name)
     subsampling = JpegImagePlugin.get_sampling(image) if is_jpeg and image.mode == "RGB" else -1
-    return Raster(pixels, icc or None, _exif_of(image), _dpi_of(image), subsampling if subsampling >= 0 else None)
+    sampling = subsampling if subsampling >= 0 else None
+    return Raster(pixels, icc, _exif_of(image), _dpi_of(image), sampling, ink)
 
 
 def _check_size(image: Image.Image, name: str) -> None:
@@ -181,29 +188,15 @@ def _decode_deep(content: bytes, image: Image.Image, name: str) -> NDArray[np.ui
     return cv2.cvtColor(pixels, code).astype(np.uint16, copy=False)
 
 
-def _decode_with_pillow(image: Image.Image, icc: bytes | None, name: str) -> tuple[NDArray[np.uint8], bytes | None]:
-    """Return pixels and the profile that belongs to them, which for CMYK is no longer the file's."""
+def _decode_with_pillow(image: Image.Image, name: str) -> NDArray[np.uint8]:
     mode = _MODES.get(image.mode)
     if mode is None:
         raise ImageError("8 or 16 bits a channel", f"samples of another kind ({image.mode}) in {name}", _FIX)
     image.load()
-    if image.mode == "CMYK":
-        converted, icc = _convert_cmyk(image, icc), None
-    else:
-        if "transparency" in image.info:  # a colour or palette entry that stands for nothing
-            mode = _WITH_ALPHA.get(mode, mode)
-        converted = image if image.mode == mode else image.convert(mode)
-    pixels = np.array(converted, np.uint8)
-    return (pixels[:, :, None] if pixels.ndim == 2 else pixels), icc
-
-
-def _convert_cmyk(image: Image.Image, icc: bytes | None) -> Image.Image:
-    """CMYK to sRGB: through the file's profile where it has one, else by subtraction, as browsers do."""
-    if icc is None:
-        return image.convert("RGB")
-    source = ImageCms.ImageCmsProfile(io.BytesIO(icc))
-    converted = ImageCms.profileToProfile(image, source, ImageCms.createProfile("sRGB"), outputMode="RGB")
-    return image.convert("RGB") if converted is None else converted
+    if "transparency" in image.info:  # a colour or palette entry that stands for nothing
+        mode = _WITH_ALPHA.get(mode, mode)
+    pixels = np.array(image if image.mode == mode else image.convert(mode), np.uint8)
+    return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
 def _exif_of(image: Image.Image) -> bytes | None:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, TiffImagePlugin, TiffTags, features
 
+from .cmyk import Ink
 from .decode import Pixels, Raster
 from .errors import OutputError
 from .exif import EXIF_DIRECTORIES, PREFIX
@@ -47,11 +48,13 @@ class Format:
         name: for people.
         alpha: an alpha channel.
         deep: 16 bits a channel.
+        ink: CMYK.
     """
 
     name: str
     alpha: bool
     deep: bool
+    ink: bool = False
 
     def check(self, depth: np.dtype[Any], *, alpha: bool) -> None:
         """Make sure that nothing of a picture would be lost.
@@ -65,8 +68,8 @@ class Format:
             raise OutputError("a format with transparency", self.name, "write .png, .tiff or .webp")
 
 
-_JPEG, _PNG = Format("JPEG", alpha=False, deep=False), Format("PNG", alpha=True, deep=True)
-_TIFF, _WEBP = Format("TIFF", alpha=True, deep=True), Format("WebP", alpha=True, deep=False)
+_JPEG, _PNG = Format("JPEG", alpha=False, deep=False, ink=True), Format("PNG", alpha=True, deep=True)
+_TIFF, _WEBP = Format("TIFF", alpha=True, deep=True, ink=True), Format("WebP", alpha=True, deep=False)
 _AVIF = Format("AVIF", alpha=True, deep=False)
 FORMATS = {
     ".jpg": _JPEG, ".jpeg": _JPEG, ".png": _PNG, ".tif": _TIFF, ".tiff": _TIFF, ".webp": _WEBP, ".avif": _AVIF,
@@ -88,7 +91,7 @@ def encode(raster: Raster, suffix: str) -> bytes:
     """Encode an upright picture.
 
     Args:
-        raster: what to write.
+        raster: what to write; of a CMYK photograph its ink, where the format can hold it.
         suffix: decides the format.
 
     Raises:
@@ -108,6 +111,8 @@ def encode(raster: Raster, suffix: str) -> bytes:
 
 def _encode_jpeg(raster: Raster) -> bytes:
     """OpenCV compresses, 1.6 times as fast as Pillow; the segments that it leaves out are added."""
+    if raster.ink is not None:
+        return _encode_cmyk_jpeg(raster, raster.ink)
     sampling = _SAMPLING[0 if raster.subsampling is None else raster.subsampling]
     settings = [cv2.IMWRITE_JPEG_QUALITY, _QUALITY, cv2.IMWRITE_JPEG_SAMPLING_FACTOR, sampling]
     written, content = cv2.imencode(".jpg", _to_bgr(raster.pixels), settings)
@@ -118,14 +123,31 @@ def _encode_jpeg(raster: Raster) -> bytes:
     rest = 4 + int.from_bytes(data[4:6], "big")
     dpi = (1, 1) if raster.dpi is None else [min(65535, max(1, round(value))) for value in raster.dpi]
     unit = 0 if raster.dpi is None else 1  # a ratio, or pixels per inch
-    segments = [_segment(0xE0, b"JFIF\0" + struct.pack(">HBHHBB", 0x0101, unit, *dpi, 0, 0))]
-    if raster.exif is not None:
-        segments.append(_segment(0xE1, PREFIX + raster.exif))
-    if raster.icc is not None:
-        parts = [raster.icc[start : start + _ICC_PART] for start in range(0, len(raster.icc), _ICC_PART)]
+    jfif = _segment(0xE0, b"JFIF\0" + struct.pack(">HBHHBB", 0x0101, unit, *dpi, 0, 0))
+    return b"".join([data[:2], jfif, *_segments(raster.exif, raster.icc), data[rest:]])
+
+
+def _encode_cmyk_jpeg(raster: Raster, ink: Ink) -> bytes:
+    """Pillow compresses, as OpenCV has no CMYK. JFIF knows none either, so that EXIF must tell the resolution."""
+    stream, exif = io.BytesIO(), raster.exif
+    height, width = ink.pixels.shape[:2]
+    Image.frombuffer("CMYK", (width, height), ink.pixels, "raw", "CMYK", 0, 1).save(stream, "JPEG", quality=_QUALITY)
+    if exif is None and raster.dpi is not None:
+        block = Image.Exif()
+        block[_X_RESOLUTION], block[_Y_RESOLUTION] = raster.dpi
+        block[_RESOLUTION_UNIT] = 2  # inch
+        exif = block.tobytes().removeprefix(PREFIX)
+    data = stream.getvalue()
+    return b"".join([data[:2], *_segments(exif, ink.icc), data[2:]])
+
+
+def _segments(exif: bytes | None, icc: bytes | None) -> list[bytes]:
+    segments = [] if exif is None else [_segment(0xE1, PREFIX + exif)]
+    if icc is not None:
+        parts = [icc[start : start + _ICC_PART] for start in range(0, len(icc), _ICC_PART)]
         marks = [b"ICC_PROFILE\0" + bytes((number, len(parts))) for number in range(1, len(parts) + 1)]
         segments += [_segment(0xE2, mark + part) for mark, part in zip(marks, parts, strict=True)]
-    return b"".join([data[:2], *segments, data[rest:]])
+    return segments
 
 
 def _segment(marker: int, content: bytes) -> bytes:
@@ -199,7 +221,7 @@ def _encode_tiff(raster: Raster) -> bytes:
 
     Source: TIFF 6.0 and Adobe's technical notes (deflate, horizontal predictor).
     """
-    pixels = raster.pixels
+    pixels = raster.pixels if raster.ink is None else raster.ink.pixels
     if pixels.shape[2] == 2 and pixels.dtype == np.uint16:  # which Pillow would not read back
         pixels = _spread_grey(pixels)
     # Unsigned differences wrap around, as the predictor asks.
@@ -213,7 +235,7 @@ def _encode_tiff(raster: Raster) -> bytes:
         _LENGTH: height,
         _BITS_PER_SAMPLE: (pixels.dtype.itemsize * 8,) * channels,
         _COMPRESSION: 8,
-        _PHOTOMETRIC: 1 if channels < 3 else 2,
+        _PHOTOMETRIC: 5 if raster.ink is not None else 1 if channels < 3 else 2,  # separated, grey, RGB
         _STRIP_OFFSETS: (0,),  # from the directory's end, whose place Pillow adds
         _SAMPLES_PER_PIXEL: channels,
         _ROWS_PER_STRIP: height,
@@ -221,7 +243,7 @@ def _encode_tiff(raster: Raster) -> bytes:
         _PLANAR: 1,
         _PREDICTOR: 2,
     }
-    if channels in (2, 4):
+    if channels in (2, 4) and raster.ink is None:
         layout[_EXTRA_SAMPLES] = 2  # alpha, not premultiplied
     directory.tagtype[_STRIP_OFFSETS] = TiffTags.LONG
     for tag, value in layout.items():
@@ -241,5 +263,6 @@ def _describe(raster: Raster, directory: TiffImagePlugin.ImageFileDirectory_v2) 
     if raster.dpi is not None:
         directory[_RESOLUTION_UNIT] = 2  # inch
         directory[_X_RESOLUTION], directory[_Y_RESOLUTION] = raster.dpi
-    if raster.icc is not None:
-        directory[_ICC] = raster.icc
+    icc = raster.icc if raster.ink is None else raster.ink.icc
+    if icc is not None:
+        directory[_ICC] = icc

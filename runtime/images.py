@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .atomic import replacing_file
+from .cmyk import Ink
 from .decode import Pixels, Raster, decode
 from .encode import encode, format_for
 from .errors import ContractError, ImageError, OutputError
@@ -54,12 +55,14 @@ class Photo:
         alpha: (H, W) of the same type, or None; not premultiplied.
         grey: every pixel has three equal values, whether or not the file stored three.
         metadata: profile, EXIF, resolution.
+        ink: upright inks of a CMYK photograph, whose colours in sRGB `rgb` was when it was read; None for others.
     """
 
     rgb: Pixels
     alpha: Pixels | None = None
     grey: bool = False
     metadata: Metadata = Metadata()
+    ink: Ink | None = None
 
     def with_rgb(self, rgb: Pixels) -> Photo:
         """The same photograph with other pixels of the same shape and type.
@@ -72,10 +75,11 @@ class Photo:
         return replace(self, rgb=rgb)
 
     def with_private_metadata(self) -> Photo:
-        """The same photograph without anything in its metadata that might show a face."""
+        """The same photograph without anything beside its colours that might show a face."""
         exif = self.metadata.exif
         kept = None if exif is None else without_pictures(exif)
-        return replace(self, metadata=replace(self.metadata, exif=kept))
+        ink = None if self.ink is None else replace(self.ink, private=True)
+        return replace(self, metadata=replace(self.metadata, exif=kept), ink=ink)
 
 
 def read_photo(path: Path) -> Photo:
@@ -96,7 +100,10 @@ def read_photo(path: Path) -> Photo:
     alpha = np.ascontiguousarray(pixels[:, :, -1]) if channels in (2, 4) else None
     exif = None if raster.exif is None else make_upright(raster.exif)
     metadata = Metadata(raster.icc, exif, raster.dpi, raster.subsampling)
-    return Photo(rgb, alpha, grey=colour == 1 or _is_grey(rgb), metadata=metadata)
+    ink = raster.ink
+    if ink is not None:
+        ink = replace(ink, pixels=np.ascontiguousarray(turn_upright(ink.pixels, orientation_of(raster.exif))))
+    return Photo(rgb, alpha, grey=colour == 1 or _is_grey(rgb), metadata=metadata, ink=ink)
 
 
 def _content_of(path: Path) -> bytes:
@@ -113,18 +120,22 @@ def _content_of(path: Path) -> bytes:
 def write_photo(photo: Photo, path: Path) -> None:
     """Write a photograph whole or not at all; the suffix decides the format.
 
-    Grey photographs are written with one channel, unless their profile is one for colour.
+    Grey photographs are written with one channel, unless their profile is one for colour. CMYK photographs stay CMYK in
+    the formats that know it, with the very inks wherever the colour was not changed, and become sRGB in the others.
 
     Raises:
-        OutputError: a place that cannot be written to, an unknown suffix, or a format that lacks alpha or 16 bits.
+        OutputError: a place that cannot be written to, an unknown suffix, a format that lacks alpha or 16 bits, or a
+            CMYK profile that is for showing alone.
     """
-    about = photo.metadata
+    about, ink = photo.metadata, photo.ink
+    if ink is not None:
+        ink = replace(ink, pixels=ink.showing(to_uint8(photo.rgb))) if format_for(path.suffix).ink else None
     one_channel = photo.grey and (about.icc is None or about.icc[16:20] == b"GRAY")
     channels = [photo.rgb[:, :, :1] if one_channel else photo.rgb]
     if photo.alpha is not None:
         channels.append(photo.alpha[:, :, None])
     pixels = np.ascontiguousarray(np.concatenate(channels, axis=2) if len(channels) > 1 else channels[0])
-    content = encode(Raster(pixels, about.icc, about.exif, about.dpi, about.subsampling), path.suffix)
+    content = encode(Raster(pixels, about.icc, about.exif, about.dpi, about.subsampling, ink), path.suffix)
     with replacing_file(path) as temporary:
         temporary.write_bytes(content)
 
@@ -137,13 +148,16 @@ def check_destination(path: Path, photo: Photo | None = None) -> None:
         photo: what is to be written; None where it is not read yet.
 
     Raises:
-        OutputError: an unknown suffix, a folder of that name, or a format that cannot hold the photograph.
+        OutputError: an unknown suffix, a folder of that name, a format that cannot hold the photograph, or a CMYK
+            profile that is for showing alone.
     """
     target = format_for(path.suffix)
     if path.is_dir():
         raise OutputError("a file to write", f"the folder {path}", "add a file's name")
     if photo is not None:
         target.check(photo.rgb.dtype, alpha=photo.alpha is not None)
+        if photo.ink is not None and target.ink:
+            photo.ink.check_return()
 
 
 def turn_upright(pixels: Pixels, orientation: int) -> Pixels:

@@ -49,9 +49,10 @@ def upscale_photo(photo: Photo, factor: int, network: Enlarger | None = None) ->
     if photo.grey and network is not None:
         rgb = np.repeat(cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY)[:, :, None], 3, axis=2).astype(rgb.dtype, copy=False)
     alpha = None if photo.alpha is None else resample(photo.alpha, size)
+    ink = None if photo.ink is None else replace(photo.ink, pixels=resample(photo.ink.pixels, size))
     dpi = photo.metadata.dpi
     metadata = replace(photo.metadata, dpi=None if dpi is None else (dpi[0] * factor, dpi[1] * factor))
-    return replace(photo, rgb=rgb, alpha=alpha, metadata=metadata)
+    return replace(photo, rgb=rgb, alpha=alpha, metadata=metadata, ink=ink)
 
 
 def resample(pixels: Pixels, size: tuple[int, int]) -> Pixels:
