@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import tempfile
@@ -14,6 +15,9 @@ from .errors import OutputError
 # What a new file would get from open(); mkstemp alone would leave it readable by its owner only.
 _FILE_MODE = 0o666
 _FOLDER_MODE = 0o777
+# What a disk says that takes no more.
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+_PREFIX = 20  # characters of the name: with what is added none may pass the system's 255 bytes
 
 
 def _umask() -> int:
@@ -30,11 +34,12 @@ def replacing_file(path: Path) -> Iterator[Path]:
         path: the destination; its folder is made if missing. The temporary name keeps the suffix.
 
     Raises:
-        OutputError: the folder cannot be made or written to.
+        OutputError: the folder cannot be made or written to, or the disk is full.
     """
     temporary = _make(path, folder=False)
     try:
-        yield temporary
+        with _room_for(path):
+            yield temporary
         temporary.chmod(_FILE_MODE & ~_umask())
         _rename(temporary, path)
     finally:
@@ -50,14 +55,15 @@ def replacing_folder(path: Path) -> Iterator[Path]:
     there to be recovered.
 
     Raises:
-        OutputError: the parent cannot be made or written to, or `path` is a file.
+        OutputError: the parent cannot be made or written to, the disk is full, or `path` is a file.
     """
     if path.exists() and not path.is_dir():
         raise OutputError("a folder or a free name", f"the file {path}", "choose another name")
     temporary = _make(path, folder=True)
     aside = temporary.with_name(temporary.name + ".old")
     try:
-        yield temporary
+        with _room_for(path):
+            yield temporary
         temporary.chmod(_FOLDER_MODE & ~_umask())
         if path.exists():
             _rename(path, aside)
@@ -86,7 +92,7 @@ def make_folder(path: Path) -> None:
 
 
 def _make(path: Path, *, folder: bool) -> Path:
-    prefix = f".{path.stem}."
+    prefix = f".{path.stem[:_PREFIX]}."
     make_folder(path.parent)
     try:
         if folder:
@@ -96,6 +102,19 @@ def _make(path: Path, *, folder: bool) -> Path:
         raise OutputError(f"a writable folder {path.parent}", error.strerror or str(error), "choose another") from error
     os.close(handle)
     return Path(name)
+
+
+@contextmanager
+def _room_for(path: Path) -> Iterator[None]:
+    """Say in words that a disk takes no more."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _NO_ROOM:
+            raise
+        raise OutputError(
+            f"room for {path}", error.strerror or str(error), "make room, or choose another disk"
+        ) from error
 
 
 def _rename(source: Path, destination: Path) -> None:

@@ -6,6 +6,8 @@ A verb is a module with a docstring (its help), `add_arguments(parser)` and `run
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import sys
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint, entry_points, version
@@ -16,6 +18,7 @@ from .errors import PocketFaceError
 GROUP = "pocketface.commands"
 USAGE_ERROR = 2
 INTERRUPTED = 130
+NOBODY_LISTENS = 141  # as a shell says of who wrote into a closed pipe
 
 
 class Command(Protocol):
@@ -57,17 +60,34 @@ def run_command(command: Command, prog: str, argv: Sequence[str]) -> int:
         prog=prog, description=command.__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     command.add_arguments(parser)
+    for stream in (sys.stdout, sys.stderr):  # a file's name may hold what the terminal cannot show
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
-        return command.run(parser.parse_args(argv))
+        code = command.run(parser.parse_args(argv))
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read what we say is gone; Python would complain once more when it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        return NOBODY_LISTENS
     except PocketFaceError as error:
         return _complain(f"{prog}: {error}")
     except KeyboardInterrupt:
         return _complain(f"{prog}: interrupted", INTERRUPTED)
+    return code
 
 
 def run_module(prog: str) -> int:
     """Run the module that Python was started with as a command: what `python -m` modules end with."""
     return run_command(cast("Command", sys.modules["__main__"]), prog, sys.argv[1:])
+
+
+def printable(text: str) -> str:
+    """Text as one harmless line: what moves a terminal's cursor or colours it is written as an escape.
+
+    Names of files may hold line ends and control characters.
+    """
+    return "".join(one if one.isprintable() else ascii(one)[1:-1] for one in text)
 
 
 def positive(text: str) -> int:
@@ -113,7 +133,7 @@ SUMMARIES = {
 
 
 def _complain(message: str, code: int = USAGE_ERROR) -> int:
-    sys.stderr.write(message + "\n")
+    sys.stderr.write(printable(message) + "\n")
     return code
 
 

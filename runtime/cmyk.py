@@ -25,7 +25,7 @@ from .errors import ImageError, OutputError
 Bytes: TypeAlias = NDArray[np.uint8]
 _ROWS = 256  # at a time, so that a large scan needs no third copy
 _CLOSED = 9  # pixels: see `Ink.private`
-# As photo editors do by default. Of the intents and flags tried, this pair leads there and back with the least error
+# As photo editors do by default; of the intents and flags tried it serves best for adding changes and for inking afresh
 # (docs/photos.md).
 _INTENT, _FLAGS = ImageCms.Intent.RELATIVE_COLORIMETRIC, ImageCms.Flags.BLACKPOINTCOMPENSATION
 

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, JpegImagePlugin
+from PIL import Image, JpegImagePlugin, PngImagePlugin
 
 from .cmyk import Ink
 from .errors import ImageError
@@ -27,6 +27,9 @@ Pixels: TypeAlias = NDArray[np.uint8 | np.uint16]
 
 # A scan of 100 megapixels is a photograph; what is much larger is a mistake or an attack (docs/photos.md: memory).
 MOST_PIXELS = 160_000_000
+# Pillow stops at 1 MiB of unpacked profile; those of scanners and presses can be larger. The sum of all chunks of text
+# stays bounded (64 MiB).
+PngImagePlugin.MAX_TEXT_CHUNK = max(PngImagePlugin.MAX_TEXT_CHUNK, 16 << 20)
 _FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "GIF")
 _FIX = "convert it to PNG or JPEG first"
 # Pillow's modes -> the one of ours that holds all they say; 1, 2, 3 or 4 channels.

@@ -7,6 +7,7 @@ does not survive.
 
 from __future__ import annotations
 
+import errno
 import stat
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -148,12 +149,16 @@ def check_destination(path: Path, photo: Photo | None = None) -> None:
         photo: what is to be written; None where it is not read yet.
 
     Raises:
-        OutputError: an unknown suffix, a folder of that name, a format that cannot hold the photograph, or a CMYK
-            profile that is for showing alone.
+        OutputError: an unknown suffix, a folder of that name, a name that is too long, a format that cannot hold the
+            photograph, or a CMYK profile that is for showing alone.
     """
     target = format_for(path.suffix)
-    if path.is_dir():
-        raise OutputError("a file to write", f"the folder {path}", "add a file's name")
+    try:
+        if stat.S_ISDIR(path.stat().st_mode):
+            raise OutputError("a file to write", f"the folder {path}", "add a file's name")
+    except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise OutputError("a file's name", f"{path}: {error.strerror}", "choose a shorter one") from error
     if photo is not None:
         target.check(photo.rgb.dtype, alpha=photo.alpha is not None)
         if photo.ink is not None and target.ink:

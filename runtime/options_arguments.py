@@ -110,4 +110,9 @@ def _add_photograph(group: argparse._ArgumentGroup) -> None:
 
 
 def _guard(text: str) -> float | None:
-    return None if text == _NO_GUARD else float(text)
+    if text == _NO_GUARD:
+        return None
+    try:
+        return float(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(f"expected a cosine or {_NO_GUARD}, got '{text}'") from error

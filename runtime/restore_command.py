@@ -23,7 +23,8 @@ import cv2
 from .atomic import replacing_file
 from .backends import ENGINES, open_restorer
 from .batch.command import add_arguments as add_batch_arguments
-from .batch.command import is_batch, output_place, run_batch
+from .batch.command import check_threads, is_batch, output_place, run_batch
+from .cli import printable
 from .companions import open_companions
 from .encode import FORMATS, format_for
 from .errors import InputError
@@ -82,20 +83,23 @@ def run(arguments: argparse.Namespace) -> int:
     result = restore_photo(photo, restorer, detector, options, companions, overwrite=True)
     unchanged = result.photo is photo
     del photo  # a large scan is held twice by now, and encoding holds it once more
-    _write(arguments, result, unchanged=unchanged)
-    if arguments.json is not None:
+    if arguments.json is None:
+        _write(arguments, result, unchanged=unchanged)
+    else:
         record = json.dumps(_record(arguments, options, restorer.info, result), indent=1)
-        with replacing_file(arguments.json) as temporary:
+        with replacing_file(
+            arguments.json
+        ) as temporary:  # both or neither: a record that cannot be written ends it here
             temporary.write_text(record + "\n", encoding="utf-8")
-    sys.stdout.write(f"{arguments.output}: {_said(result, options, unchanged=unchanged)}\n")
+            _write(arguments, result, unchanged=unchanged)
+    sys.stdout.write(printable(f"{arguments.output}: {_said(result, options, unchanged=unchanged)}") + "\n")
     return 0
 
 
 def _check(arguments: argparse.Namespace, options: PhotoOptions) -> None:
     """Refuse before any work what cannot end well."""
     if arguments.threads is not None:
-        if arguments.threads < 1:
-            raise InputError("--threads of at least 1", str(arguments.threads))
+        check_threads(arguments.threads)
         cv2.setNumThreads(arguments.threads)
     check_destination(arguments.output)
     read = [path.resolve() for path in (arguments.photo, options.reference) if path is not None]

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from ..cli import printable
 from ..encode import format_for
 from ..errors import InputError, OutputError
 from ..faces.detect import DEFAULT as DEFAULT_DETECTOR
@@ -29,6 +30,7 @@ from .work import Restoration
 ENGINES = ("local", "ray")
 SOME_FAILED = 1
 _TIMEOUT = 300.0
+_MOST_THREADS, _MOST_WORKERS = 1024, 100_000
 _FILE_OPTIONS = ("reference", "upscaler", "colouriser")
 
 
@@ -60,6 +62,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--quiet", action="store_true", help="name failures only")
 
 
+def check_threads(threads: int) -> None:
+    """Refuse a number of engine threads that no machine has.
+
+    Raises:
+        InputError: less than 1, or so many that starting them would end the process.
+    """
+    if not 1 <= threads <= _MOST_THREADS:
+        raise InputError(f"--threads of at least 1, and at most {_MOST_THREADS}", str(threads))
+
+
 def run_batch(arguments: argparse.Namespace, inputs: Sequence[str | Path], options: PhotoOptions) -> int:
     """Restore many photographs; the exit code is 0 where all went well and 1 where some failed.
 
@@ -76,6 +88,7 @@ def run_batch(arguments: argparse.Namespace, inputs: Sequence[str | Path], optio
     restoration = _restoration(arguments, options, identity_hash(identity))
     output = arguments.output if isinstance(arguments.output, Store) else arguments.output.absolute()
     root, entries = _list([str(one) for one in inputs], output, arguments.suffix)
+    refuse_collisions(entries, fold_case=False)  # before a folder is begun, and again when its disk is known
     folder = arguments.records if isinstance(output, Store) else output
     with Journal(folder, identity, start_over=arguments.start_over) as journal:
         refuse_collisions(entries, fold_case=_folds_case(journal.private) and not isinstance(output, Store))
@@ -90,7 +103,7 @@ def run_batch(arguments: argparse.Namespace, inputs: Sequence[str | Path], optio
         journal.summarise(progress.summary(statuses))
     earlier = f"; {len(entries) - len(todo)} settled before" if len(todo) < len(entries) else ""
     place = output.url if isinstance(output, Store) else output
-    sys.stdout.write(f"{place}: {told(statuses)}{earlier}\n")
+    sys.stdout.write(printable(f"{place}: {told(statuses)}{earlier}") + "\n")
     return SOME_FAILED if any(statuses.get(status) for status in LOST) else 0
 
 
@@ -127,8 +140,10 @@ def _run(
 
 def _check(arguments: argparse.Namespace) -> None:
     """Refuse before any work what cannot end well."""
-    if arguments.workers is not None and arguments.workers < 1:
-        raise InputError("--workers of at least 1", str(arguments.workers))
+    if arguments.workers is not None and not 1 <= arguments.workers <= _MOST_WORKERS:
+        raise InputError(f"--workers of at least 1, and at most {_MOST_WORKERS}", str(arguments.workers))
+    if arguments.threads is not None:
+        check_threads(arguments.threads)
     if not arguments.timeout > 0:
         raise InputError("a --timeout above 0 s", f"{arguments.timeout:g}")
     if not arguments.gpus >= 0:

@@ -6,6 +6,7 @@ decides the outputs, and in the end the summary) and the folder `.pocketface` (w
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import json
@@ -78,8 +79,12 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        os.fsync(self._stream.fileno())
+    def __exit__(self, kind: object, *_: object) -> None:
+        try:
+            os.fsync(self._stream.fileno())
+        except OSError as error:
+            if kind is None:  # else what ended the batch is the better reason
+                raise OutputError("room for the records", error.strerror or str(error), "run again") from error
         self._stream.close()
         shutil.rmtree(self.private / "work", ignore_errors=True)
         self._lock.close()
@@ -91,7 +96,7 @@ class Journal:
             OutputError: no space is left, or the disk is gone.
         """
         try:
-            self._stream.write(record.to_line().encode("ascii"))
+            self._append(record.to_line().encode("ascii"))
             if time.monotonic() - self._synced > _SYNC_SECONDS:
                 os.fsync(self._stream.fileno())
                 self._synced = time.monotonic()
@@ -100,6 +105,10 @@ class Journal:
                 "room for the records", error.strerror or str(error), "make room and run again"
             ) from error
         self.known[record.name] = _known(record)
+
+    def _append(self, line: bytes) -> None:
+        if self._stream.write(line) < len(line):  # the rest did not fit; the next run cuts the piece off
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     def summarise(self, summary: Mapping[str, Any]) -> None:
         """Write the summary beside the records."""

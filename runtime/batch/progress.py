@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+from ..cli import printable
 from .record import LOST, STATUSES, FileRecord
 
 _TERMINAL_SECONDS, _LOG_SECONDS = 0.5, 30.0
@@ -39,7 +40,7 @@ class Progress:
         now = time.monotonic()
         self.seconds = now - self._start
         if record.status in LOST:
-            self._say(f"{record.name}: {record.status}: {record.error}\n")
+            self._say(printable(f"{record.name}: {record.status}: {record.error}") + "\n")
         if not self._quiet and now - self._told > (_TERMINAL_SECONDS if self._terminal else _LOG_SECONDS):
             self._told = now
             self._say(self._line() + ("" if self._terminal else "\n"))

@@ -97,7 +97,7 @@ class MtcnnDetector:
         cells = np.concatenate([corners, corners + _CELL], 1)
         found = cells + shifts[0, rows, columns] * _CELL
         ratio = np.array([width / size[0], height / size[1]] * 2)
-        return found * ratio, faces[0, rows, columns, 1].astype(np.float64)
+        return (found * ratio).astype(np.float64, copy=False), faces[0, rows, columns, 1].astype(np.float64)
 
     def _refine(self, octaves: list[NDArray[np.uint8]], boxes: Boxes) -> Boxes:
         shifts, faces = self._refiner.on_patches(octaves, _frames(boxes), 24)

@@ -1,5 +1,9 @@
 from __future__ import annotations
 
+import errno
+import os
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -52,3 +56,24 @@ def test_a_file_in_the_way_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match="a folder or a free name"), replacing_folder(tmp_path / "file"):
         pytest.fail("must not begin")
     assert (tmp_path / "file").read_text(encoding="utf-8") == "mine"
+
+
+@pytest.mark.parametrize("maker", [replacing_file, replacing_folder])
+def test_a_full_disk_is_said_in_words_and_leaves_nothing(
+    tmp_path: Path, maker: Callable[[Path], AbstractContextManager[Path]]
+) -> None:
+    with pytest.raises(OutputError, match=r"room for .*a\.bin.*No space left"), maker(tmp_path / "a.bin"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_other_errors_of_the_block_are_not_blamed_on_the_disk(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), replacing_file(tmp_path / "a.bin"):
+        (tmp_path / "none").read_bytes()
+
+
+def test_the_longest_name_that_the_system_takes_can_be_written(tmp_path: Path) -> None:
+    path = tmp_path / ("é" * 125 + ".png")  # 254 bytes
+    with replacing_file(path) as temporary:
+        temporary.write_bytes(b"x")
+    assert path.read_bytes() == b"x"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -16,8 +18,9 @@ from skimage.data import astronaut
 
 from pocketface.runtime import cli
 from pocketface.runtime.batch import command
-from pocketface.runtime.batch.journal import records_of
+from pocketface.runtime.batch.journal import RECORDS, Journal, records_of
 from pocketface.runtime.batch.record import FileRecord
+from pocketface.runtime.errors import OutputError
 
 from .batch_fakes import Copying
 
@@ -323,3 +326,44 @@ def real_restoration(fakes: None, monkeypatch: pytest.MonkeyPatch) -> None:  # n
     from pocketface.runtime.batch.work import Restoration
 
     monkeypatch.setattr(command, "Restoration", Restoration)
+
+
+def test_two_inputs_for_one_output_leave_no_folder_behind(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder, output = tmp_path / "album", tmp_path / "out"
+    fill(folder, {"a.jpg": b"one", "a.png": b"two"})
+    assert restore(folder, output, "--suffix", ".png") == 2
+    assert "one input for each output" in capsys.readouterr().err
+    assert not output.exists()
+    assert restore(folder, output) == 0
+
+
+class _FullDisk(io.FileIO):
+    """Takes ten bytes of what it is given, as a disk does that has ten left."""
+
+    def write(self, data: Any, /) -> int:
+        return super().write(memoryview(data)[:10])
+
+
+def test_a_record_that_does_not_fit_ends_the_batch_in_words_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    output = tmp_path / "out"
+
+    def fill_disk() -> None:
+        with Journal(output, {"a": 1}) as journal:
+            journal.add(FileRecord("a.jpg", "restored"))
+            journal._stream.close()
+            journal._stream = _FullDisk(output / RECORDS, "ab")
+            journal.add(FileRecord("b.jpg", "restored"))
+
+    with pytest.raises(OutputError, match="room for the records"):
+        fill_disk()
+    with Journal(output, {"a": 1}) as journal:
+        assert set(journal.known) == {"a.jpg"}
+    assert [record.name for record in records_of(output)] == ["a.jpg"]
+
+
+@pytest.mark.parametrize(("option", "value"), [("--threads", "0"), ("--threads", "99999"), ("--workers", "9999999")])
+def test_numbers_that_no_machine_has_are_refused(
+    album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str, value: str
+) -> None:
+    assert cli.main(["restore", str(album), "-o", str(tmp_path / "out"), option, value]) == 2
+    assert f"{option} of at least 1" in capsys.readouterr().err

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import pickle
+import subprocess
+import sys
 import types
 from typing import cast
 
@@ -75,3 +78,38 @@ def test_a_count_is_a_whole_number_above_zero(text: str) -> None:
     assert cli.positive("12") == 12
     with pytest.raises(argparse.ArgumentTypeError, match="at least 1"):
         cli.positive(text)
+
+
+def test_names_cannot_move_the_cursor_or_end_the_line(capsys: pytest.CaptureFixture[str]) -> None:
+    def fail(_: argparse.Namespace) -> int:
+        raise ImageError("an image", "bad\n\x1b[31mname\udcff.jpg")
+
+    assert cli.run_command(command(fail), "pocketface thing", []) == 2
+    assert capsys.readouterr().err == "pocketface thing: expected an image, got bad\\n\\x1b[31mname\\udcff.jpg\n"
+    assert cli.printable("é 😀 ok") == "é 😀 ok"
+
+
+SAYING = """
+import sys, types
+from pocketface.runtime import cli
+verb = types.ModuleType("verb", "Says something.")
+verb.add_arguments = lambda parser: None
+verb.run = lambda arguments: sys.stdout.write(sys.argv[1]) and 0
+sys.exit(cli.run_command(verb, "pocketface thing", []))
+"""
+
+
+def test_a_terminal_that_cannot_show_a_name_is_no_reason_to_fail() -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    words = [sys.executable, "-c", SAYING, "é😀"]
+    done = subprocess.run(words, env=environment, capture_output=True, check=False)  # noqa: S603 - our own words
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"\\xe9\\U0001f600", b"")
+
+
+def test_a_reader_that_leaves_is_no_reason_to_complain() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    words = [sys.executable, "-c", SAYING, "done"]
+    done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, check=False)  # noqa: S603 - our own words
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (cli.NOBODY_LISTENS, b"")
