@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..cli import printable
-from ..encode import format_for
+from ..encode import FORMATS, format_for
 from ..errors import InputError, OutputError
 from ..faces.detect import DEFAULT as DEFAULT_DETECTOR
 from ..manifest import hash_artefact
@@ -159,6 +159,9 @@ def _check(arguments: argparse.Namespace) -> None:
         raise InputError("--engine ray for URLs", f"--engine {arguments.engine}")
     if not far and arguments.output.exists() and not arguments.output.is_dir():
         raise InputError("an output folder for several photographs", f"the file {arguments.output}", "name a folder")
+    if not far and arguments.output.suffix.lower() in FORMATS and not arguments.output.is_dir():
+        got = f"a photograph's name, {arguments.output}"
+        raise InputError("an output folder for several photographs", got, "name a folder, or give one photograph")
     if getattr(arguments, "json", None) is not None:
         raise InputError("--json for one photograph", "several", "leave it out: the output folder holds all records")
 

@@ -367,3 +367,12 @@ def test_numbers_that_no_machine_has_are_refused(
 ) -> None:
     assert cli.main(["restore", str(album), "-o", str(tmp_path / "out"), option, value]) == 2
     assert f"{option} of at least 1" in capsys.readouterr().err
+
+
+def test_a_photographs_name_is_no_folder_for_several(
+    album: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = [str(album / "a.jpg"), str(album / "d.jpg")]
+    assert cli.main(["restore", *words, "-o", str(tmp_path / "out.jpg")]) == 2
+    assert "name a folder" in capsys.readouterr().err
+    assert not (tmp_path / "out.jpg").exists()
