@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ def separated(*, black: float = 0.3) -> Bytes:
     return np.rint(np.concatenate([1 - light / (1 - share), share], axis=2) * 255).astype(np.uint8)
 
 
-def save(path: Path, inks: Bytes, icc: bytes | None, **options: object) -> Path:
+def save(path: Path, inks: Bytes, icc: bytes | None, **options: Any) -> Path:
     given = {} if icc is None else {"icc_profile": icc}
     height, width = inks.shape[:2]
     Image.frombytes("CMYK", (width, height), inks.tobytes()).save(path, **given, **options)
