@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ..export.progress import shown
+from ..runtime.cli import positive
 from ..runtime.faces.detect import open_detector
 from ..runtime.images import read_photo
 from ..runtime.restorer import Faces
@@ -62,9 +63,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--also", action="append", default=[], metavar="LABEL=FILE", help="judge this restorer too; may be repeated"
     )
     parser.add_argument(
-        "--sizes", type=int, nargs="+", default=[256, 512], metavar="S", help="face sizes to time (default: 256 512)"
+        "--sizes",
+        type=positive,
+        nargs="+",
+        default=[256, 512],
+        metavar="S",
+        help="face sizes to time (default: 256 512)",
     )
-    parser.add_argument("--rounds", type=int, default=30, help="timed calls of each candidate (default: 30)")
+    parser.add_argument("--rounds", type=positive, default=30, help="timed calls of each candidate (default: 30)")
     parser.add_argument(
         "--seconds", type=float, default=20, help="stop timing a size early after so long (default: 20)"
     )

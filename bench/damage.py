@@ -26,7 +26,7 @@ from PIL import Image
 
 from ..runtime.atomic import replacing_file
 from ..runtime.batch.record import FAILED, IGNORED, NO_FACE, RESTORED, UNCHANGED
-from ..runtime.cli import run_module
+from ..runtime.cli import positive, run_module
 from ..runtime.errors import InputError
 
 _PHOTOS = (".jpg", ".jpeg", ".png")
@@ -261,7 +261,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("photos", type=Path, help="folder of photographs to make the album from")
     parser.add_argument("--output", "-o", type=Path, required=True, help="folder to write")
-    parser.add_argument("--count", type=int, default=2000, help="files (default: 2000)")
+    parser.add_argument("--count", type=positive, default=2000, help="files (default: 2000)")
     parser.add_argument("--damaged", type=float, default=0.1, help="share of special files (default: 0.1)")
     parser.add_argument("--seed", type=int, default=0, help="of everything that is drawn (default: 0)")
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from ..runtime.atomic import replacing_file
 from ..runtime.batch.pool import run_jobs
-from ..runtime.cli import run_module
+from ..runtime.cli import positive, run_module
 from ..runtime.errors import InputError
 from .fuzz_readers import OpenReaders, Trial, readers
 
@@ -74,10 +74,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", "-o", type=Path, required=True, help="folder to write")
     parser.add_argument("--seconds", type=float, default=600.0, help="time to spend (default: 600)")
     parser.add_argument("--reader", action="append", choices=known, help="only this one; may be repeated")
-    parser.add_argument("--trials", type=int, help="of each reader at most (default: no limit)")
+    parser.add_argument("--trials", type=positive, help="of each reader at most (default: no limit)")
     parser.add_argument("--from", type=int, default=0, dest="first", help="number of the first trial (default: 0)")
     parser.add_argument("--seed", type=int, default=0, help="of all trials (default: 0)")
-    parser.add_argument("--workers", type=int, default=1, help="processes (default: 1)")
+    parser.add_argument("--workers", type=positive, default=1, help="processes (default: 1)")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -20,6 +20,7 @@ from functools import partial
 from pathlib import Path
 
 from ..export.progress import shown
+from ..runtime.cli import positive
 from ..runtime.parity import Embed
 from .candidates import Candidate
 from .faces_set import FaceSet, astronaut_faces, folder_faces
@@ -52,7 +53,7 @@ def add_lineup_arguments(parser: argparse.ArgumentParser) -> None:
         help="aligned crops to degrade and compare on (default: the astronaut portrait of scikit-image)",
     )  # fmt: skip
     parser.add_argument(
-        "--most-faces", type=int, default=50, metavar="N", help="take at most so many of them (default: 50)"
+        "--most-faces", type=positive, default=50, metavar="N", help="take at most so many of them (default: 50)"
     )
     parser.add_argument("--device", default="auto", help="where student and teacher run: auto, cpu, cuda, mps")
 

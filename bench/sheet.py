@@ -20,7 +20,7 @@ import cv2
 from ..distill.faces import Crop, read_crops
 from ..export.progress import shown
 from ..runtime.atomic import replacing_file
-from ..runtime.cli import run_module
+from ..runtime.cli import positive, run_module
 from ..runtime.errors import InputError, OutputError
 from ..runtime.faces.degrade import degrade_face
 from ..runtime.images import to_faces
@@ -43,7 +43,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     add_restorer_arguments(parser)
     add_level_argument(parser, ("medium", "severe", "x8"))
-    parser.add_argument("--rows", type=int, default=6, metavar="N", help="faces at each level (default: 6)")
+    parser.add_argument("--rows", type=positive, default=6, metavar="N", help="faces at each level (default: 6)")
     parser.add_argument(
         "--groups", nargs="+", metavar="GROUP", help="show only these groups of the table of crops (default: all)"
     )

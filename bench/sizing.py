@@ -22,7 +22,7 @@ from pathlib import Path
 from ..runtime.batch.journal import records_of
 from ..runtime.batch.progress import duration
 from ..runtime.batch.record import DONE, FileRecord
-from ..runtime.cli import run_module
+from ..runtime.cli import positive, run_module
 from ..runtime.errors import InputError
 
 PHOTOS = 1_000_000
@@ -141,7 +141,7 @@ def parse_machine(text: str) -> Machine:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("folder", type=Path, help="output folder of a batch")
-    parser.add_argument("--photos", type=int, default=PHOTOS, help="to size for (default: 1000000)")
+    parser.add_argument("--photos", type=positive, default=PHOTOS, help="to size for (default: 1000000)")
     parser.add_argument("--machine", type=parse_machine, action="append", help="'NAME CORES PRICE'; may be repeated")
     parser.add_argument(
         "--efficiency", type=float, default=_EFFICIENCY, help="share of the ideal rate that is reached (default: 0.85)"

@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ..runtime.atomic import replacing_folder
-from ..runtime.cli import run_module
+from ..runtime.cli import positive, run_module
 from ..runtime.errors import InputError
 from ..runtime.models.checkpoint import load_model
 from ..runtime.restorer import Faces
@@ -161,7 +161,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments."""
     parser.add_argument("checkpoint", help="a student, by name or path")
     parser.add_argument("--faces", type=Path, help="folder of sharp aligned faces (default: the golden faces)")
-    parser.add_argument("--count", type=int, default=_FEW, help="how many of them (default: %(default)s)")
+    parser.add_argument("--count", type=positive, default=_FEW, help="how many of them (default: %(default)s)")
     parser.add_argument(
         "--calibration", type=Path, help="measure ranges on these (default: those beside the checkpoint)"
     )

@@ -27,6 +27,7 @@ from ..runtime.manifest import (
     write_manifest,
 )
 from ..runtime.models.checkpoint import CheckpointInfo, load_model
+from ..runtime.options import LOOKS
 from ..runtime.parity import TOLERANCES, ParityReport, compare
 from ..runtime.weights import SHIPPED, shipped_path
 from .app_files import write_app_files
@@ -135,7 +136,7 @@ def build_bundle(plan: Plan, output: Path, step: Callable[[str], None] = lambda 
             artefacts.append(builder.add(target, precision, size))
         source = Source(info.sha256, info.architecture, info.config, info.training, licence_of(info, plan.checkpoint))
         created = datetime.now(UTC).isoformat(timespec="seconds")
-        manifest = Manifest(FORMAT, name, created, source, tool_versions(), tuple(artefacts), golden)
+        manifest = Manifest(FORMAT, name, created, source, tool_versions(), tuple(artefacts), golden, LOOKS)
         if is_shipped(plan.checkpoint):
             shutil.copyfile(plan.checkpoint.with_name(LICENCES), folder / LICENCES)
         write_app_files(folder, manifest)

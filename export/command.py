@@ -11,6 +11,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from ..runtime.cli import positive
 from ..runtime.manifest import Manifest
 from ..runtime.parity import TOLERANCES
 from ..runtime.weights import find_checkpoint
@@ -26,7 +27,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the arguments of `pocketface export`."""
     parser.add_argument("--output", "-o", type=Path, required=True, help="folder of the bundle, made or replaced")
     parser.add_argument("--checkpoint", default=_DEFAULT, help="a student, by name or path (default: %(default)s)")
-    parser.add_argument("--sizes", nargs="+", type=int, default=[256], help="pixels a side of the faces (default: 256)")
+    parser.add_argument(
+        "--sizes", nargs="+", type=positive, default=[256], help="pixels a side of the faces (default: 256)"
+    )
     parser.add_argument("--targets", nargs="+", choices=tuple(TARGETS), default=list(TARGETS), help="default: any")
     choice = parser.add_mutually_exclusive_group()
     choice.add_argument(

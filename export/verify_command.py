@@ -17,6 +17,7 @@ import sys
 from pathlib import Path
 
 from ..runtime.atomic import replacing_file
+from ..runtime.cli import positive
 from ..runtime.faces.detect import open_detector
 from ..runtime.faces.identity import IdentityNetwork
 from ..runtime.manifest import read_manifest
@@ -35,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--checkpoint", help="the student it was made from, by name or path (default: the shipped one)")
     parser.add_argument("--targets", nargs="+", choices=tuple(TARGETS), help="prove only these (default: all)")
     parser.add_argument("--faces", type=Path, help="folder of sharp aligned faces: run files on these too, degraded")
-    parser.add_argument("--count", type=int, default=_COUNT, help="how many of them (default: %(default)s)")
+    parser.add_argument("--count", type=positive, default=_COUNT, help="how many of them (default: %(default)s)")
     parser.add_argument("--identity", action="store_true", help="measure identity drift with the shipped network")
     parser.add_argument("--json", type=Path, help="write the verdict here too")
 

@@ -15,9 +15,7 @@ LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 # Widths of the filters in shares of the crop's side: the finest detail that a crop of 256 holds, and the modelling of
 # cheeks and brows.
 _FINE, _COARSE = 1 / 180, 1 / 18
-# Style -> sharpness and local contrast that it adds.
-_PRESETS = {"natural": (0.0, 0.0), "clear": (0.35, 0.18), "cinematic": (0.15, 0.08)}
-_STRONGEST = 1.2  # what sharpness 1 adds of the finest detail
+_STRONGEST = 1.2  # what sharpness 1 adds of the finest detail; `Look` says so too
 # Where skin is looked for in an aligned face: both cheeks and the bridge of the nose; rows and columns in shares.
 _CHEEKS = (slice(0.52, 0.66), slice(0.34, 0.66))
 _SPREAD = 0.045  # of skin's chroma within one face, in shares of the range
@@ -33,12 +31,11 @@ def style_face(crop: NDArray[np.float32], options: PhotoOptions) -> NDArray[np.f
     Returns:
         The same shape and range.
     """
-    sharper, clearer = _PRESETS[options.style]
-    sharper = min(1.0, sharper + options.sharpness)
-    if sharper == clearer == 0 and options.saturation == 1:
+    look = options.look
+    if look.sharpness == look.contrast == 0 and options.saturation == 1:
         return crop
-    styled = crop + np.float32(_STRONGEST * sharper) * _detail(crop, _FINE)
-    styled += np.float32(clearer) * _detail(crop, _COARSE)
+    styled = crop + np.float32(_STRONGEST * look.sharpness) * _detail(crop, _FINE)
+    styled += np.float32(look.contrast) * _detail(crop, _COARSE)
     if options.saturation != 1:
         luma = (styled @ LUMA)[:, :, None]
         styled += skin_of(crop)[:, :, None] * np.float32(options.saturation - 1) * (styled - luma)

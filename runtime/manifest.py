@@ -17,8 +17,9 @@ from typing import Any
 
 from .atomic import replacing_file
 from .errors import BundleError
+from .options import Look
 
-FORMAT = "pocketface-bundle-2"
+FORMAT = "pocketface-bundle-3"
 FILE_NAME = "manifest.json"
 _CHUNK_BYTES = 1 << 20
 
@@ -155,6 +156,7 @@ class Manifest:
         tools: name -> version of what made the bundle.
         artefacts: the device files.
         golden: one entry a size.
+        looks: name -> the strength to give, and the tone to lay over what comes back.
     """
 
     format: str
@@ -164,6 +166,7 @@ class Manifest:
     tools: dict[str, str]
     artefacts: tuple[Artefact, ...]
     golden: tuple[Golden, ...]
+    looks: dict[str, Look]
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

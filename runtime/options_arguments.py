@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from .options import ANONYMISE, BLENDS, CHOICES, COLOURS, DEFAULT, HIDDEN, STYLES, TURNS, UPSCALES, PhotoOptions
+from .options import ANONYMISE, BLENDS, CHOICES, COLOURS, DEFAULT, HIDDEN, LOOKS, STYLES, TURNS, UPSCALES, PhotoOptions
 
 _NO_GUARD = "off"
 
@@ -77,7 +77,11 @@ def _add_faces(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_treatment(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--strength", type=float, default=DEFAULT.strength, help="0 (nothing) to 1 (all of it, default)")
+    group.add_argument(
+        "--strength", type=float, default=DEFAULT.strength,
+        help="0 (nothing) to 1 (all of what the network would change); default: the style's, "
+        + ", ".join(f"{name} {look.strength:g}" for name, look in LOOKS.items()),
+    )  # fmt: skip
     group.add_argument(
         "--guard", type=_guard, default=DEFAULT.guard, metavar="COSINE",
         help="least likeness of a face to itself before, else it is restored more weakly (default: %(default)s; "

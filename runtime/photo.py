@@ -101,7 +101,7 @@ def restore_photo(
         afresh = companions.enlarger is not None
         enlarged = _paste(enlarged, faces, options, afresh=afresh, overwrite=overwrite or enlarged is not photo)
     with watch.stage("grade"):
-        if options.style == "cinematic":
+        if options.look.grade:
             enlarged = enlarged.with_rgb(grade(enlarged.rgb))
     return PhotoResult(enlarged, faces, watch.seconds)
 
@@ -189,7 +189,7 @@ def _restore(
     """Run all chosen faces as one batch, and give each its look and its dose."""
     doses = {index: _dose(faces[index], options) for index in chosen}
     faces = [_hide(face, doses[index], options) if index in doses else face for index, face in enumerate(faces)]
-    worked = [index for index, dose in doses.items() if dose > 0 or options.strength == 0]
+    worked = [index for index, dose in doses.items() if dose > 0 or options.look.strength == 0]
     if not worked:
         return faces
     restored = restorer(_as_batch([faces[index].given for index in worked])).transpose(0, 2, 3, 1)
@@ -204,13 +204,13 @@ def _restore(
 def _dose(face: RestoredFace, options: PhotoOptions) -> float:
     """The strength for a face: less where much of it is covered."""
     if options.hidden == "ignore" or face.hidden is None or face.hidden <= MUCH:
-        return options.strength
-    return 0.0 if options.hidden == "skip" else options.strength * strength_for(face.hidden)
+        return options.look.strength
+    return 0.0 if options.hidden == "skip" else options.look.strength * strength_for(face.hidden)
 
 
 def _hide(face: RestoredFace, dose: float, options: PhotoOptions) -> RestoredFace:
     """Say what is going to become of a chosen face."""
-    if dose == options.strength:
+    if dose == options.look.strength:
         return replace(face, status="restored")
     return replace(face, status=WEAKENED if dose else KEPT, reason=HIDDEN)
 

@@ -98,7 +98,7 @@ def save_bundle(folder: Path, student: Path, file: Path, precision: str = "fp32"
         describe_file(folder, "copy.safetensors"), "onnx", precision, 256, "0" * 64, (spec,), (spec,), figures
     )
     source = Source(hash_artefact(student), "student", {}, {}, "Apache-2.0")
-    manifest = Manifest(FORMAT, "tiny", "2026-11-23T00:00:00+00:00", source, {"torch": "2"}, (artefact,), ())
+    manifest = Manifest(FORMAT, "tiny", "2026-11-23T00:00:00+00:00", source, {"torch": "2"}, (artefact,), (), {})
     write_manifest(folder, manifest)
     return folder
 

@@ -25,6 +25,7 @@ from pocketface.runtime.manifest import (
     read_manifest,
     write_manifest,
 )
+from pocketface.runtime.options import LOOKS
 
 IMAGE = TensorSpec("image", ("N", 3, 32, 32), "float32", "NCHW", 0.0, 1.0)
 ENTRY = FileEntry("a.onnx", 3, "ab")
@@ -41,6 +42,7 @@ MANIFEST = Manifest(
         ),
     ),
     (Golden(32, ("mild",), FileEntry("golden/a.bin", 4, "aa"), FileEntry("golden/b.bin", 4, "bb")),),
+    LOOKS,
 )  # fmt: skip
 
 

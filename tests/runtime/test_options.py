@@ -3,12 +3,13 @@ from __future__ import annotations
 import argparse
 import json
 import pickle
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pocketface.runtime.errors import InputError
-from pocketface.runtime.options import DEFAULT, PhotoOptions
+from pocketface.runtime.options import DEFAULT, LOOKS, Look, PhotoOptions
 from pocketface.runtime.options_arguments import add_option_arguments, options_from
 
 
@@ -35,6 +36,14 @@ def test_every_word_arrives() -> None:
         "--sharpness 0.3 --saturation 1.2 --colour revive --colouriser c.onnx --anonymise others"
     )
     assert parsed(*words.split()) == wanted
+
+
+@pytest.mark.parametrize(("style", "look"), LOOKS.items())
+def test_a_style_is_a_strength_and_a_tone(style: str, look: Look) -> None:
+    assert PhotoOptions(style=style).look == look
+    assert PhotoOptions(style=style, strength=0.0).look == replace(look, strength=0.0)
+    assert PhotoOptions(style=style, sharpness=1.0).look == replace(look, sharpness=1.0)
+    PhotoOptions(strength=look.strength, sharpness=look.sharpness)  # in range
 
 
 def test_options_travel_and_are_recorded() -> None:

@@ -255,7 +255,7 @@ def test_where_every_face_is_kept_the_very_photograph_comes_back() -> None:
 def test_covered_faces_are_restored_more_weakly_or_not_at_all(
     hidden: float, wish: str, status: str, strength: float
 ) -> None:
-    options = PhotoOptions(hidden=wish, guard=None)
+    options = PhotoOptions(strength=1.0, hidden=wish, guard=None)
     restorer = FakeRestorer(reddened)
     (face,) = restore_photo(
         Photo(astronaut()), restorer, FixedDetector(LANDMARKS), options, with_identity(hidden)
