@@ -213,7 +213,7 @@ def _verify_level(
     """Clean gallery photographs against the other photograph: clean (the ceiling), degraded, and restored."""
     gallery, probes = (np.array([pair[side] for pair in pairs]) for side in (0, 1))
     # One impostor pair at the least, whatever the number of people.
-    far = max(0.01, 1.01 / (len(pairs) * (len(pairs) - 1)))
+    far = max(1e-3, 1.01 / (len(pairs) * (len(pairs) - 1)))
     sets = {CLEAN: clean, **{method: np.concatenate(parts) for method, parts in embeddings.items()}}
     return [verify(method, level, found[probes], clean[gallery], far) for method, found in sets.items()]
 

@@ -62,7 +62,7 @@ class Separation:
 
 
 def verify(
-    method: str, level: str, probes: NDArray[np.floating], gallery: NDArray[np.floating], far: float = 0.01
+    method: str, level: str, probes: NDArray[np.floating], gallery: NDArray[np.floating], far: float = 1e-3
 ) -> Verification:
     """Match each probe against the whole gallery; row i of both is the same person.
 
