@@ -6,10 +6,11 @@ A verb is a module with a docstring (its help), `add_arguments(parser)` and `run
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Protocol, cast
 
@@ -19,6 +20,7 @@ GROUP = "pocketface.commands"
 USAGE_ERROR = 2
 INTERRUPTED = 130
 NOBODY_LISTENS = 141  # as a shell says of who wrote into a closed pipe
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Command(Protocol):
@@ -42,6 +44,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv: arguments without the program's name; None takes them from the command line.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
+    return _within(lambda: _dispatch(arguments), "pocketface")
+
+
+def _dispatch(arguments: list[str]) -> int:
     verbs = {point.name: point for point in sorted(entry_points(group=GROUP), key=lambda point: point.name)}
     if not arguments or arguments[0] in ("-h", "--help"):
         sys.stdout.write(_overview(verbs))
@@ -63,23 +69,38 @@ def run_command(command: Command, prog: str, argv: Sequence[str]) -> int:
     for stream in (sys.stdout, sys.stderr):  # a file's name may hold what the terminal cannot show
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    try:
-        code = command.run(parser.parse_args(argv))
-        sys.stdout.flush()
-    except BrokenPipeError:
-        # Whoever read what we say is gone; Python would complain once more when it ends.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        return NOBODY_LISTENS
-    except PocketFaceError as error:
-        return _complain(f"{prog}: {error}")
-    except KeyboardInterrupt:
-        return _complain(f"{prog}: interrupted", INTERRUPTED)
-    return code
+    return _within(lambda: command.run(parser.parse_args(argv)), prog)
 
 
 def run_module(prog: str) -> int:
     """Run the module that Python was started with as a command: what `python -m` modules end with."""
     return run_command(cast("Command", sys.modules["__main__"]), prog, sys.argv[1:])
+
+
+def _within(work: Callable[[], int], prog: str) -> int:
+    """Do the work and say it all; what goes wrong as it may becomes one line and an exit code."""
+    try:
+        code = work()
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _fall_silent()
+        return NOBODY_LISTENS
+    except PocketFaceError as error:
+        return _complain(f"{prog}: {error}")
+    except OSError as error:
+        if error.filename is not None or error.errno not in _NO_ROOM:
+            raise
+        # Outputs name their files; what has no name and finds no room is what we say.
+        _fall_silent()
+        return _complain(f"{prog}: expected room for what is said on the standard output, got: {error.strerror}")
+    except KeyboardInterrupt:
+        return _complain(f"{prog}: interrupted", INTERRUPTED)
+    return code
+
+
+def _fall_silent() -> None:
+    """Let nothing more be said: Python would fail once more when it ends and empties its buffer."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def printable(text: str) -> str:

@@ -6,6 +6,7 @@ import pickle
 import subprocess
 import sys
 import types
+from pathlib import Path
 from typing import cast
 
 import pytest
@@ -113,3 +114,15 @@ def test_a_reader_that_leaves_is_no_reason_to_complain() -> None:
     done = subprocess.run(words, stdout=writing, stderr=subprocess.PIPE, check=False)  # noqa: S603 - our own words
     os.close(writing)
     assert (done.returncode, done.stderr) == (cli.NOBODY_LISTENS, b"")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_no_room_for_what_is_said_is_one_line(unbuffered: str) -> None:
+    words = [sys.executable, "-m", "pocketface.runtime", "--version"]
+    environment = os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, check=False, env=environment)  # noqa: S603 - our own words
+    assert done.returncode == cli.USAGE_ERROR
+    assert done.stderr.startswith(b"pocketface: expected room")
+    assert done.stderr.count(b"\n") == 1
