@@ -43,7 +43,7 @@ Figures = dict[str, float]
 
 def looks_to_try() -> dict[str, PhotoOptions]:
     """Name -> options: every strength without tone, then every style."""
-    plain = {f"strength {strength:g}": PhotoOptions(strength=strength) for strength in _STRENGTHS}
+    plain = {f"{strength:g} alone": PhotoOptions(strength=strength) for strength in _STRENGTHS}
     return plain | {style: PhotoOptions(style=style) for style in STYLES}
 
 
@@ -82,13 +82,15 @@ def measure(
 
 
 def rows_of(found: Mapping[str, Figures]) -> list[list[str]]:
-    """The table: a look a row."""
+    """The table: a look a row, what it is made of and what it is worth."""
     figures = list(next(iter(found.values())))
-    rows = [
-        [label, *(f"{one[figure]:+.2f}" if figure.endswith("dB") else f"{one[figure]:.3f}" for figure in figures)]
-        for label, one in found.items()
-    ]
-    return [["look", *figures], *rows]
+    rows = []
+    for label, one in found.items():
+        look = looks_to_try()[label].look
+        parts = (f"{part:g}" if part else "-" for part in (look.strength, look.sharpness, look.contrast))
+        values = (f"{one[figure]:+.2f}" if figure.endswith("dB") else f"{one[figure]:.3f}" for figure in figures)
+        rows.append([label, *parts, "yes" if look.grade else "-", *values])
+    return [["look", "strength", "sharpness", "contrast", "grade", *figures], *rows]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
