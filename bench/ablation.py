@@ -91,7 +91,7 @@ def read_plan(source: str, start: str = "") -> Plan:
         text = Path(source).read_text("utf-8") if source.endswith(".toml") else shipped.read_text("utf-8")
         values = tomllib.loads(text)
     except (OSError, tomllib.TOMLDecodeError) as error:
-        raise InputError("a plan: shapes, lessons or a TOML file", f"{source}: {error}") from error
+        raise InputError("a plan: shapes, lessons, blocks or a TOML file", f"{source}: {error}") from error
     if set(values) != {"title", "recipe", "runs"} or not values["runs"]:
         raise InputError("a plan with title, recipe and runs", f"{', '.join(values)} in {source}")
     runs: list[Run] = []

@@ -51,7 +51,7 @@ def plan(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize(("name", "runs"), [("shapes", 12), ("lessons", 13)])
+@pytest.mark.parametrize(("name", "runs"), [("shapes", 12), ("lessons", 13), ("blocks", 8)])
 def test_shipped_plans_give_every_run_the_same_faces_but_where_the_row_says_so(name: str, runs: int) -> None:
     plan = read_plan(name, "half.safetensors" if name == "lessons" else "")
     assert len(plan.runs) == runs
