@@ -43,8 +43,17 @@ def restore_in_batches(run: Callable[[Faces], Faces], faces: Faces, info: Restor
         ContractError: faces outside the contract.
     """
     check_faces(faces, info)
+    if len(faces) <= limit:
+        return _clamped(run(np.ascontiguousarray(faces)), faces)
     restored = np.empty(faces.shape, np.float32)
     for start in range(0, len(faces), limit):
         part = np.ascontiguousarray(faces[start : start + limit])
         np.clip(run(part), 0.0, 1.0, out=restored[start : start + limit])
     return restored
+
+
+def _clamped(raw: Faces, faces: Faces) -> Faces:
+    """Clamp an engine's answer in place where it is ours alone: on a large face another array costs a millisecond."""
+    flags = raw.flags
+    ours = raw.dtype == np.float32 and flags.writeable and flags.c_contiguous and not np.may_share_memory(raw, faces)
+    return np.clip(raw, 0.0, 1.0, out=raw if ours else np.empty(faces.shape, np.float32))

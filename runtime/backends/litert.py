@@ -10,6 +10,7 @@ import importlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -80,7 +81,8 @@ class LiteRTRestorer:
         return restore_in_batches(self._run, faces, self._info, 1)
 
     def _run(self, faces: Faces) -> Faces:
-        self._interpreter.set_tensor(self._input.index, self._input.encode(faces.transpose(0, 2, 3, 1)))
+        face = cv2.merge(list(faces[0]))[None]  # NumPy's transposed copy takes ten times as long
+        self._interpreter.set_tensor(self._input.index, self._input.encode(face))
         self._interpreter.invoke()
         return self._output.decode(self._interpreter.get_tensor(self._output.index)).transpose(0, 3, 1, 2)
 
