@@ -62,6 +62,45 @@ def split_of(identity: str, eighths: int = 1) -> Split:
     return "validation" if digest % EIGHTHS < eighths else "train"
 
 
+@dataclass(frozen=True, eq=False)
+class Photograph:
+    """A photograph of one annotated person, as a manifest has it.
+
+    Args:
+        file: beside the manifest.
+        group: where it comes from.
+        identity: who it is.
+        licence: its terms.
+        landmarks: (5, 2) float64, x y in pixels: eyes, nose tip, corners of the mouth, left before right as seen.
+    """
+
+    file: str
+    group: str
+    identity: str
+    licence: str
+    landmarks: NDArray[np.float64]
+
+
+def read_photographs(folder: Path) -> list[Photograph]:
+    """Read `FOLDER/manifest.csv`.
+
+    Raises:
+        InputError: no manifest, a column that it lacks, or landmarks that are not ten numbers.
+    """
+    rows = _read_table(folder / "manifest.csv", ("file", "group", "identity", "licence", "landmarks5"))
+    return [
+        Photograph(row["file"], row["group"], row["identity"], row["licence"], _landmarks(row, folder)) for row in rows
+    ]
+
+
+def _landmarks(row: dict[str, str], folder: Path) -> NDArray[np.float64]:
+    try:
+        return np.array([float(value) for value in row["landmarks5"].split()]).reshape(5, 2)
+    except ValueError as error:
+        found = f"'{row['landmarks5']}' for {row['file']} in {folder / 'manifest.csv'}"
+        raise InputError("ten numbers as landmarks5", found) from error
+
+
 def prepare_crops(
     photos: Path, output: Path, size: int, least_px: float, eighths: dict[str, int] | None = None
 ) -> list[Crop]:
@@ -80,16 +119,15 @@ def prepare_crops(
     """
     crops: list[Crop] = []
     with replacing_folder(output) as folder:
-        for row in _read_table(photos / "manifest.csv", ("file", "group", "identity", "licence", "landmarks5")):
-            landmarks = np.array([float(value) for value in row["landmarks5"].split()]).reshape(-1, 2)
-            matrix = estimate_similarity(landmarks, FFHQ, size)
+        for one in read_photographs(photos):
+            matrix = estimate_similarity(one.landmarks, FFHQ, size)
             native = size / scale_of(matrix)
             if native < least_px:
                 continue
-            image = read_rgb(photos / row["file"])
-            split = split_of(row["identity"], (eighths or {}).get(row["group"], 1))
+            image = read_rgb(photos / one.file)
+            split = split_of(one.identity, (eighths or {}).get(one.group, 1))
             name = f"{len(crops):05d}.png"
-            crop = Crop(name, row["identity"], split, row["group"], row["licence"], round(native, 1))
+            crop = Crop(name, one.identity, split, one.group, one.licence, round(native, 1))
             cv2.imwrite(str(folder / crop.file), cv2.cvtColor(align_face(image, matrix, size), cv2.COLOR_RGB2BGR))
             crops.append(crop)
         if not crops:
