@@ -2,9 +2,9 @@
 
     python -m pocketface.bench.detection --photos photos -o detection.json
     python -m pocketface.bench.detection --photos photos --every 8 --detector yunet.onnx
-`photos` is a folder with `manifest.csv`, as `pocketface.distill.faces` reads it: one annotated person a photograph. That
+`photos` is a folder with `manifest.csv`, as `pocketface.distill.faces` reads it: one annotated person a photograph. A
 person is found where the five landmarks of a detection lie within a fifth of the distance between the eyes of where
-they should be, on average; every other detection is counted as false, though some may be people whom nobody annotated.
+they should be, on average; every other detection is counted as false, be it somebody whom nobody annotated.
 """
 
 from __future__ import annotations

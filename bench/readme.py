@@ -3,8 +3,8 @@
     pocketface bench BUNDLE --crops crops --judge judge.ckpt -o report
     python -m pocketface.bench.readme report/report.json README.md
 Each table goes between `<!-- figures: NAME -->` and `<!-- end -->`, for NAME in validation, verification, parity,
-latency, sizes, and front, restraint, looks and detection from the files of those commands. A marker without figures in the report
-is an error: an old table must not stay behind as if it were new.
+latency, sizes, and front, restraint, looks and detection from the files of those commands. A marker without figures in
+the report is an error: an old table must not stay behind as if it were new.
 """
 
 from __future__ import annotations
