@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +58,7 @@ def photos(tmp_path: Path) -> Path:
 
 def test_the_shipped_detector_finds_a_portrait_and_nothing_on_a_wall(photos: Path, tmp_path: Path) -> None:
     words = ["--photos", str(photos), "--turned", "never", "-o", str(tmp_path / "out.json")]
-    assert run_command(sys.modules[detection.__name__], "detection", words) == 0
+    assert run_command(detection, "detection", words) == 0
     rows = json.loads((tmp_path / "out.json").read_text("utf-8"))["detection"]
     assert [row[:4] for row in rows[1:]] == [["all", "1", "2", "0"], ["port", "1", "1", "0"], ["wall", "0", "1", "0"]]
 
@@ -67,5 +66,5 @@ def test_the_shipped_detector_finds_a_portrait_and_nothing_on_a_wall(photos: Pat
 def test_a_manifest_with_nine_numbers_is_one_line(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     table = (photos / "manifest.csv").read_text("utf-8").replace(" 141.6", "")
     (photos / "manifest.csv").write_text(table, "utf-8")
-    assert run_command(sys.modules[detection.__name__], "detection", ["--photos", str(photos)]) == 2
+    assert run_command(detection, "detection", ["--photos", str(photos)]) == 2
     assert "ten numbers" in capsys.readouterr().err
