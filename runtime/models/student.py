@@ -31,7 +31,7 @@ class StudentConfig:
 
     channels: tuple[int, ...] = (32, 96, 192, 224)
     encoder_blocks: tuple[int, ...] = (1, 1, 1)
-    middle_blocks: int = 1
+    middle_blocks: int = 2
     decoder_blocks: tuple[int, ...] = (2, 1, 0)
     expansion: int = 2
     stem_stride: int = 4
