@@ -56,6 +56,7 @@ def time_candidates(
     baseline: str,
     rounds: int = 30,
     seconds: float = 20.0,
+    turn_seconds: float = 0.0,
     clock: Clock = time.perf_counter,
 ) -> list[Timing]:
     """Time candidates on one face, interleaved; files of another fixed size are left out.
@@ -67,6 +68,8 @@ def time_candidates(
         baseline: label of the candidate that ratios refer to.
         rounds: at most so many.
         seconds: stop early once so much time is spent, but not before three rounds.
+        turn_seconds: call a candidate again within its turn until so much time has passed, and count the mean. On a
+            machine with neighbours a call of milliseconds sees one moment, and one of seconds sees them all.
         clock: seconds; for tests.
     """
     size, opened, failed = face.shape[-1], list[tuple[Candidate, Restorer]](), list[Timing]()
@@ -85,7 +88,7 @@ def time_candidates(
             failed.append(Timing(candidate.label, info.engine, info.device, size, threads, error=reason))
         else:
             opened.append((candidate, restorer))
-    times = _interleave([restorer for _, restorer in opened], face, rounds, seconds, clock)
+    times = _interleave([restorer for _, restorer in opened], face, rounds, seconds, turn_seconds, clock)
     labels = [candidate.label for candidate, _ in opened]
     base = times[labels.index(baseline)] if baseline in labels else None
     timings = [
@@ -103,7 +106,7 @@ def thread_counts() -> list[int]:
 
 
 def _interleave(
-    restorers: Sequence[Restorer], face: Faces, rounds: int, seconds: float, clock: Clock
+    restorers: Sequence[Restorer], face: Faces, rounds: int, seconds: float, turn_seconds: float, clock: Clock
 ) -> list[list[float]]:
     times: list[list[float]] = [[] for _ in restorers]
     order = np.random.default_rng(0)
@@ -114,10 +117,19 @@ def _interleave(
         # Another order each round: nobody always runs in the cache that the slowest one has just emptied.
         for index in order.permutation(len(restorers)):
             time.sleep(_PAUSE_SECONDS)
-            before = clock()
-            restorers[index](face)
-            times[index].append(clock() - before)
+            times[index].append(_turn(restorers[index], face, turn_seconds, clock))
     return times
+
+
+def _turn(restorer: Restorer, face: Faces, seconds: float, clock: Clock) -> float:
+    """Seconds of a call: one, or the mean of as many as fill the time."""
+    before, calls = clock(), 0
+    while True:
+        restorer(face)
+        calls += 1
+        taken = clock() - before
+        if taken >= seconds:
+            return taken / calls
 
 
 def _summarise(

@@ -4,7 +4,8 @@
     python -m pocketface.bench.rivals base=student-base gfpgan=gfpgan.onnx -o rivals.json
 A checkpoint of ours among the candidates is written as ONNX and as TFLite of the size asked for; any other file is
 timed as it is. Speed does not depend on weights. Among the candidates a product of two matrices is timed: its speed is
-what a network of nothing but large 1x1 convolutions could reach. One thread.
+what a network of nothing but large 1x1 convolutions could reach. One thread. Candidates take turns of half a second or
+one call, whichever is longer, so that neighbours on the machine slow all of them alike.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ from .size import count_macs
 GEMM_SIDE = 1024
 PRODUCT = "matrix product"
 _GIGA = 1e9
+_TURN = 0.5  # seconds
 _SUFFIXES = {"onnx": ".onnx", "tflite": ".tflite"}
 
 
@@ -53,6 +55,7 @@ class Raced:
         gmac: multiply-accumulates of one face, 10^9; None where the file does not tell.
         gflops: reached, 2 * gmac a second.
         share: of the matrix product's speed in the same run.
+        ratio: of its time to the first candidate's, median over the rounds.
     """
 
     label: str
@@ -60,6 +63,7 @@ class Raced:
     gmac: float | None
     gflops: float | None
     share: float | None
+    ratio: float
 
 
 def make_gfpgan(path: Path) -> None:
@@ -157,14 +161,12 @@ def race(candidates: Sequence[Candidate], size: int, rounds: int) -> tuple[list[
     with tempfile.TemporaryDirectory() as folder:
         files, macs = entries(candidates, size, Path(folder))
         files.append(ProductCandidate(PRODUCT, ""))
-        found = time_candidates(files, face, threads=1, baseline="", rounds=rounds, seconds=1e9)
+        found = time_candidates(
+            files, face, threads=1, baseline=files[0].label, rounds=rounds, seconds=1e9, turn_seconds=_TURN
+        )
     timed = {timing.label: timing for timing in found}
     peak = 2 * GEMM_SIDE**3 / (_milliseconds(PRODUCT, timed) / 1e3) / _GIGA
-    return [
-        _result(file.label, _milliseconds(file.label, timed), macs.get(file.label), peak)
-        for file in files
-        if file.label != PRODUCT
-    ], peak
+    return [_result(file.label, timed, macs.get(file.label), peak) for file in files if file.label != PRODUCT], peak
 
 
 def _milliseconds(label: str, timed: Mapping[str, Timing]) -> float:
@@ -175,11 +177,12 @@ def _milliseconds(label: str, timed: Mapping[str, Timing]) -> float:
     return median
 
 
-def _result(label: str, milliseconds: float, macs: float | None, peak: float) -> Raced:
+def _result(label: str, timed: Mapping[str, Timing], macs: float | None, peak: float) -> Raced:
+    milliseconds, ratio = _milliseconds(label, timed), timed[label].ratio or 1.0
     if macs is None:
-        return Raced(label, milliseconds, None, None, None)
+        return Raced(label, milliseconds, None, None, None, ratio)
     gflops = 2 * macs / (milliseconds / 1e3) / _GIGA
-    return Raced(label, milliseconds, macs / _GIGA, gflops, gflops / peak)
+    return Raced(label, milliseconds, macs / _GIGA, gflops, gflops / peak, ratio)
 
 
 def rows_of(results: Sequence[Raced], peak: float) -> list[list[str]]:
@@ -190,7 +193,7 @@ def rows_of(results: Sequence[Raced], peak: float) -> list[list[str]]:
             "-" if value is None else form.format(value)
             for value, form in ((one.gmac, "{:.2f}"), (one.gflops, "{:.1f}"), (one.share, "{:.0%}"))
         ]
-        rows.append([one.label, f"{one.median_ms:.1f}", *numbers, f"{one.median_ms / results[0].median_ms:.2f}"])
+        rows.append([one.label, f"{one.median_ms:.1f}", *numbers, f"{one.ratio:.2f}"])
     return [*rows, [f"{PRODUCT} {GEMM_SIDE}", "-", "-", f"{peak:.1f}", "100%", "-"]]
 
 

@@ -41,6 +41,16 @@ def test_medians_and_ratios_are_those_of_the_calls() -> None:
     assert student.rounds == file.rounds == 5
 
 
+def test_short_calls_fill_their_turn() -> None:
+    clock = Clock()
+    candidates = [fake_candidate("short", clock.restorer(0.020)), fake_candidate("long", clock.restorer(0.7))]
+    short, long = time_candidates(
+        candidates, FACE, threads=1, baseline="short", rounds=3, turn_seconds=0.095, clock=clock
+    )
+    assert (short.median_ms, long.median_ms, long.ratio) == pytest.approx((20, 700, 35))
+    assert clock.now == pytest.approx(WARM_UP_ROUNDS * 0.72 + 3 * (5 * 0.020 + 0.7))
+
+
 def test_warming_up_is_not_counted() -> None:
     clock = Clock()
     calls = iter([9.0] * WARM_UP_ROUNDS + [0.001] * 3)

@@ -37,7 +37,7 @@ def test_a_file_of_another_size_is_refused_by_name(tmp_path: Path) -> None:
 
 
 def test_times_are_told_against_the_first() -> None:
-    rows = rows_of([Raced("base", 10.0, 1.0, 200.0, 0.8), Raced("rival", 1500.0, None, None, None)], 250.0)
+    rows = rows_of([Raced("base", 10.0, 1.0, 200.0, 0.8, 1.0), Raced("rival", 1600.0, None, None, None, 150.0)], 250.0)
     assert rows[1] == ["base", "10.0", "1.00", "200.0", "80%", "1.00"]
-    assert rows[2] == ["rival", "1500.0", "-", "-", "-", "150.00"]
+    assert rows[2] == ["rival", "1600.0", "-", "-", "-", "150.00"]
     assert rows[3][3] == "250.0"
