@@ -81,11 +81,13 @@ class LiteRTRestorer:
         return restore_in_batches(self._run, faces, self._info, 1)
 
     def _run(self, faces: Faces) -> Faces:
-        face = np.empty((1, *faces.shape[2:], 3), np.float32)
-        cv2.merge(list(faces[0]), face[0])  # NumPy's transposed copy takes ten times as long
-        self._interpreter.set_tensor(self._input.index, self._input.encode(face))
+        # Both ends are the interpreter's own memory, to save copies. Nobody may keep the answer: the caller copies it into
+        # an array of the contract's layout.
+        given = self._interpreter.tensor(self._input.index)()
+        self._input.encode(faces[0], given[0])
+        del given
         self._interpreter.invoke()
-        return self._output.decode(self._interpreter.get_tensor(self._output.index)).transpose(0, 3, 1, 2)
+        return self._output.decode(self._interpreter.tensor(self._output.index)()).transpose(0, 3, 1, 2)
 
 
 class _End:
@@ -103,13 +105,15 @@ class _End:
         if self._dtype not in (np.float32, np.uint8, np.int8) or (self._dtype != np.float32 and not scale > 0):
             raise BackendError("float32, or uint8 or int8 with a scale", f"{self._dtype}, scale {scale} in {path}")
 
-    def encode(self, values: NDArray[np.float32]) -> NDArray[np.generic]:
-        """Float values as the file takes them."""
+    def encode(self, face: NDArray[np.float32], tensor: NDArray[Any]) -> None:
+        """Write a face (3, S, S) into the file's tensor (S, S, 3), as levels where it has those."""
+        planes = list(face)
         if self._dtype == np.float32:
-            return np.ascontiguousarray(values)
+            cv2.merge(planes, tensor)  # NumPy's transposed copy takes ten times as long
+            return
         limits = np.iinfo(self._dtype)
-        levels = np.rint(values / self._scale) + self._zero_point
-        return np.ascontiguousarray(np.clip(levels, limits.min, limits.max).astype(self._dtype))
+        levels = np.rint(cv2.merge(planes) / self._scale) + self._zero_point
+        tensor[:] = np.clip(levels, limits.min, limits.max)
 
     def decode(self, values: NDArray[Any]) -> NDArray[np.float32]:
         """Float values of what the file gives."""

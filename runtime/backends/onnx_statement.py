@@ -49,11 +49,15 @@ class Statement:
     def encode(self, faces: Faces) -> Faces:
         """Faces of the contract as the file takes them."""
         low, high = self.range
+        if (low, high) == (0, 1):  # two passes over a large face are a millisecond
+            return np.ascontiguousarray(self._turn(faces))
         return np.ascontiguousarray(self._turn(faces) * np.float32(high - low) + np.float32(low))
 
     def decode(self, values: Faces) -> Faces:
         """What the file gives as faces of the contract, not yet clamped."""
         low, high = self.range
+        if (low, high) == (0, 1):
+            return self._turn(values)
         return (self._turn(values) - np.float32(low)) / np.float32(high - low)
 
     def _turn(self, faces: Faces) -> Faces:
