@@ -81,8 +81,8 @@ class LiteRTRestorer:
         return restore_in_batches(self._run, faces, self._info, 1)
 
     def _run(self, faces: Faces) -> Faces:
-        # Both ends are the interpreter's own memory, to save copies. Nobody may keep the answer: the caller copies it into
-        # an array of the contract's layout.
+        # Both ends are the interpreter's own memory, to save copies. Nobody may keep the answer: the caller copies it
+        # into an array of the contract's layout.
         given = self._interpreter.tensor(self._input.index)()
         self._input.encode(faces[0], given[0])
         del given
