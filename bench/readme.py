@@ -3,8 +3,8 @@
     pocketface bench BUNDLE --crops crops --judge judge.ckpt -o report
     python -m pocketface.bench.readme report/report.json README.md
 Each table goes between `<!-- figures: NAME -->` and `<!-- end -->`, for NAME in validation, verification, parity,
-latency, sizes, and front, restraint, looks and detection from the files of those commands. A marker without figures in
-the report is an error: an old table must not stay behind as if it were new.
+latency, sizes, and front, restraint, looks, rivals and detection from the files of those commands. A marker without
+figures in the report is an error: an old table must not stay behind as if it were new.
 """
 
 from __future__ import annotations
@@ -140,6 +140,7 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], Rows]] = {
     "front": lambda report: report.get("front", []),
     "restraint": lambda report: report.get("restraint", []),
     "detection": lambda report: report.get("detection", []),
+    "rivals": lambda report: report.get("rivals", []),
     "looks": lambda report: report.get("looks", []),
 }
 

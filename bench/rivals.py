@@ -2,6 +2,7 @@
 
     python -m pocketface.bench.rivals --make gfpgan.onnx      # needs spandrel: GFPGAN's architecture, random weights
     python -m pocketface.bench.rivals base=student-base gfpgan=gfpgan.onnx -o rivals.json
+    python -m pocketface.bench.readme rivals.json docs/rivals.md
 A checkpoint of ours among the candidates is written as ONNX and as TFLite of the size asked for; any other file is
 timed as it is. Speed does not depend on weights. Among the candidates a product of two matrices is timed: its speed is
 what a network of nothing but large 1x1 convolutions could reach. One thread. Candidates take turns of half a second or
@@ -36,6 +37,7 @@ from ..runtime.restorer import Faces, Restorer, RestorerInfo
 from .candidates import Candidate, locate, named_candidates
 from .latency import Timing, time_candidates
 from .readme import markdown
+from .report import FORMAT
 from .size import count_macs
 
 GEMM_SIDE = 1024
@@ -219,13 +221,16 @@ def run(arguments: argparse.Namespace) -> int:
     if not candidates:
         raise InputError("candidates, LABEL=FILE", "none")
     results, peak = race(candidates, arguments.size, arguments.rounds)
-    sys.stdout.write(markdown(rows_of(results, peak)))
+    rows = rows_of(results, peak)
+    sys.stdout.write(markdown(rows))
     if arguments.output is not None:
         with replacing_file(arguments.output) as temporary:
             content = {
+                "format": FORMAT,
                 "size": arguments.size,
                 "peak_gflops": peak,
                 "rows": [dataclasses.asdict(one) for one in results],
+                "rivals": rows,
             }
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return 0
