@@ -63,13 +63,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--also", action="append", default=[], metavar="LABEL=FILE", help="judge this restorer too; may be repeated"
     )
     parser.add_argument(
-        "--sizes",
-        type=positive,
-        nargs="+",
-        default=[256, 512],
-        metavar="S",
+        "--sizes", type=positive, nargs="+", default=[256, 512], metavar="S",
         help="face sizes to time (default: 256 512)",
-    )
+    )  # fmt: skip
     parser.add_argument("--rounds", type=positive, default=30, help="timed calls of each candidate (default: 30)")
     parser.add_argument(
         "--seconds", type=float, default=20, help="stop timing a size early after so long (default: 20)"

@@ -22,13 +22,12 @@ from ..runtime import metrics
 from ..runtime.atomic import make_folder, replacing_file
 from ..runtime.cli import run_module
 from ..runtime.errors import InputError
-from ..runtime.faces.degrade import degrade_face
 from ..runtime.images import to_faces
 from ..runtime.models.checkpoint import load_model
 from ..runtime.parity import Embed
 from ..runtime.restorer import Faces, Restorer
 from .candidates import Candidate, locate
-from .faces_set import crop_side, read_crop
+from .faces_set import degrade_sample, read_alike
 from .parity_command import choose_judge
 from .readme import Rows, markdown, read_report
 from .size import count_macs, count_parameters
@@ -74,7 +73,7 @@ def by_group(
     rows = [["group", "level", "faces", "gain dB", "cosine of the input", "cosine restored"]]
     groups = np.array([crop.group for crop in crops])
     for level in LEVELS:
-        aged = to_faces([degrade_face(face, level, seed) for seed, face in enumerate(pixels)])
+        aged = degrade_sample(pixels, level, every=1)
         restored = restore_all(restorer, aged)
         gains = metrics.psnr(restored, clean) - metrics.psnr(aged, clean)
         cosines = None if judge is None else [_cosines(judge, clean, faces) for faces in (aged, restored)]
@@ -161,8 +160,7 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure by group, and write one card a network."""
     report, front = read_report(arguments.report), read_report(arguments.front)["front"]
     crops = read_crops(arguments.crops, "validation")
-    side = crop_side(arguments.crops / crops[0].file)
-    pixels = [read_crop(arguments.crops / crop.file, side) for crop in crops]
+    pixels = read_alike(arguments.crops, crops)
     judge = choose_judge(arguments.judge)
     make_folder(arguments.output)
     for word in arguments.networks:

@@ -10,7 +10,6 @@ they should be, on average; every other detection is counted as false, be it som
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Sequence
@@ -21,14 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..distill.faces import Photograph, read_photographs, read_rgb
-from ..runtime.atomic import replacing_file
 from ..runtime.cli import positive, run_module
 from ..runtime.errors import InputError
 from ..runtime.faces.detect import DEFAULT, Detection, Detector, open_detector
 from ..runtime.faces.turned import detect_any_way_up
 from ..runtime.options import TURNS
-from .readme import markdown
-from .report import FORMAT
+from .landmarks import landmark_errors
+from .readme import markdown, write_table
 
 NEAR = 0.2  # of the distance between the eyes: beyond it, crops show the face visibly displaced
 _ALL = "all"
@@ -62,8 +60,7 @@ def judge(found: Sequence[Detection], landmarks: NDArray[np.float64]) -> tuple[f
     Returns:
         The error of the nearest one, None beyond NEAR, and how many others there are.
     """
-    eyes = float(np.linalg.norm(landmarks[0] - landmarks[1]))
-    errors = [float(np.linalg.norm(one.landmarks - landmarks, axis=1).mean()) / eyes for one in found]
+    errors = landmark_errors(found, landmarks)
     nearest = min(errors, default=np.inf)
     hit = nearest <= NEAR
     return (nearest if hit else None), len(errors) - hit
@@ -111,9 +108,7 @@ def run(arguments: argparse.Namespace) -> int:
     outcomes = [look(detector, arguments.photos, one, arguments.turned) for one in photographs]
     rows = rows_of(outcomes)
     if arguments.output is not None:
-        with replacing_file(arguments.output) as temporary:
-            content = {"format": FORMAT, "detector": arguments.detector, "detection": rows}
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_table(arguments.output, "detection", rows, detector=arguments.detector)
     sys.stdout.write(f"{markdown(rows)}\n")
     return 0
 

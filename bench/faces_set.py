@@ -6,7 +6,7 @@ public domain): every level of the grid, and the kinds of picture that break res
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -15,7 +15,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from ..distill.faces import CROPS_TABLE, read_crops, read_rgb
+from ..distill.faces import CROPS_TABLE, Crop, read_crops, read_rgb
 from ..export.golden import aligned_astronaut
 from ..runtime.errors import ContractError, InputError
 from ..runtime.faces.degrade import LEVELS, degrade_face
@@ -130,6 +130,22 @@ def read_crop(file: Path, size: int) -> Pixels:
         return image
     interpolation = cv2.INTER_AREA if image.shape[0] > size else cv2.INTER_CUBIC
     return np.asarray(cv2.resize(image, (size, size), interpolation=interpolation), np.uint8)
+
+
+def read_alike(folder: Path, crops: Sequence[Crop]) -> list[Pixels]:
+    """Read crops of a table, all with the side of the first.
+
+    Raises:
+        ImageError: one cannot be read.
+        ContractError: one is not square.
+    """
+    side = crop_side(folder / crops[0].file)
+    return [read_crop(folder / crop.file, side) for crop in crops]
+
+
+def degrade_sample(sample: Sequence[Pixels], level: str, every: int) -> Faces:
+    """Degrade every so many-th face of a table just as it is in the whole table: (N, 3, S, S)."""
+    return to_faces([degrade_face(face, level, place * every) for place, face in enumerate(sample)])
 
 
 def _dark(face: Pixels) -> Pixels:

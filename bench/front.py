@@ -11,7 +11,6 @@ measured. The folder then holds `front.json`, the table, and the pictures `front
 from __future__ import annotations
 
 import argparse
-import json
 import statistics
 import sys
 from collections.abc import Mapping, Sequence
@@ -29,8 +28,7 @@ from ..runtime.restorer import Faces
 from .candidates import Candidate, locate, named_candidates
 from .chart import Series, line_chart
 from .latency import time_candidates
-from .readme import markdown, read_report
-from .report import FORMAT
+from .readme import markdown, read_report, write_table
 
 _EXACT = "fp32"
 _LEVEL = "medium"
@@ -144,8 +142,8 @@ def run(arguments: argparse.Namespace) -> int:
     points = points_of(candidates, read_report(arguments.table), arguments.size, arguments.rounds)
     rows = rows_of(points)
     make_folder(arguments.output)
+    write_table(arguments.output / "front.json", "front", rows)
     for name, text in (
-        ("front.json", json.dumps({"format": FORMAT, "front": rows}, indent=1) + "\n"),
         ("front.svg", picture_of(points)),
         ("front_bytes.svg", picture_of(points, by_bytes=True)),
     ):

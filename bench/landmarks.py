@@ -6,6 +6,8 @@ restored photograph would find. One that finds no face, or only one beside it, i
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,10 +31,15 @@ def find_landmarks(detector: Detector, faces: Faces) -> NDArray[np.float64]:
     return np.stack([_landmarks_of(detector(to_image(face)), expected) for face in faces])
 
 
-def _landmarks_of(found: list[Detection], expected: NDArray[np.float64]) -> NDArray[np.float64]:
+def landmark_errors(found: Sequence[Detection], expected: NDArray[np.float64]) -> list[float]:
+    """How far each detection's landmarks are from (5, 2) expected ones, on average, in distances between the eyes."""
+    eyes = float(np.linalg.norm(expected[0] - expected[1]))
+    return [float(np.linalg.norm(one.landmarks - expected, axis=1).mean()) / eyes for one in found]
+
+
+def _landmarks_of(found: Sequence[Detection], expected: NDArray[np.float64]) -> NDArray[np.float64]:
     """The landmarks nearest to where alignment put them; farther away than the eyes are apart it is another face."""
-    distances = [float(np.linalg.norm(one.landmarks - expected, axis=1).mean()) for one in found]
-    limit = float(np.linalg.norm(expected[0] - expected[1]))
-    if not distances or min(distances) > limit:
+    errors = landmark_errors(found, expected)
+    if not errors or min(errors) > 1:
         return np.full((5, 2), np.nan)
-    return found[int(np.argmin(distances))].landmarks
+    return found[int(np.argmin(errors))].landmarks

@@ -1,7 +1,7 @@
 """What each look is worth: how near to the truth, how like the person, and how much it changes a clean face.
 
     python -m pocketface.bench.looks student-base --crops crops --judge judge.ckpt -o looks.json
-    python -m pocketface.bench.readme looks.json docs/presets.md
+    python -m pocketface.bench.readme looks.json docs/looks.md
 Strengths without tone stand beside the looks, so that a reader sees what the tone alone does. Tone is a matter of
 taste: it takes a face away from the truth by design, and the table says how far.
 """
@@ -9,7 +9,6 @@ taste: it takes a face away from the truth by design, and the table says how far
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,9 +17,7 @@ import numpy as np
 
 from ..distill.faces import read_crops
 from ..runtime import metrics
-from ..runtime.atomic import replacing_file
 from ..runtime.cli import positive, run_module
-from ..runtime.faces.degrade import degrade_face
 from ..runtime.images import to_faces
 from ..runtime.look import style_face
 from ..runtime.options import STYLES, PhotoOptions
@@ -28,10 +25,9 @@ from ..runtime.parity import Embed
 from ..runtime.restorer import Faces
 from .accuracy import every_nth
 from .candidates import Candidate
-from .faces_set import crop_side, read_crop
+from .faces_set import degrade_sample, read_alike
 from .parity_command import choose_judge
-from .readme import markdown
-from .report import FORMAT
+from .readme import markdown, write_table
 from .resized import at_size
 from .trials import restore_all
 
@@ -106,21 +102,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure every look and print the table."""
     crops = every_nth(read_crops(arguments.crops, "validation"), arguments.every)
-    side = crop_side(arguments.crops / crops[0].file)
-    pixels = [read_crop(arguments.crops / crop.file, side) for crop in crops]
+    pixels = read_alike(arguments.crops, crops)
     judge = choose_judge(arguments.judge)
-    restorer = at_size(Candidate("it", arguments.restorer, arguments.device).open(), side)
+    restorer = at_size(Candidate("it", arguments.restorer, arguments.device).open(), len(pixels[0]))
     clean, aged = to_faces(pixels), {}
     for level in _LEVELS:
-        given = to_faces([degrade_face(face, level, seed * arguments.every) for seed, face in enumerate(pixels)])
+        given = degrade_sample(pixels, level, arguments.every)
         aged[level] = (given, restore_all(restorer, given))
     untouched = restore_all(restorer, clean)
     found = {name: measure(clean, aged, untouched, judge, options) for name, options in looks_to_try().items()}
     rows = rows_of(found)
     if arguments.output is not None:
-        with replacing_file(arguments.output) as temporary:
-            content = {"format": FORMAT, "faces": len(clean), "looks": rows}
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_table(arguments.output, "looks", rows, faces=len(clean))
     sys.stdout.write(f"{markdown(rows)}\n{len(clean)} faces\n")
     return 0
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import operator
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -137,12 +138,27 @@ TABLES: dict[str, Callable[[Mapping[str, Any]], Rows]] = {
     "parity": parity_rows,
     "latency": latency_rows,
     "sizes": size_rows,
-    "front": lambda report: report.get("front", []),
-    "restraint": lambda report: report.get("restraint", []),
-    "detection": lambda report: report.get("detection", []),
-    "rivals": lambda report: report.get("rivals", []),
-    "looks": lambda report: report.get("looks", []),
 }
+# Tables that a command of their own has made ready, see `write_table`.
+READY = ("front", "restraint", "looks", "rivals", "detection")
+TABLES.update({name: operator.methodcaller("get", name, []) for name in READY})
+
+
+def write_table(path: Path, name: str, rows: Rows, /, **facts: object) -> None:
+    """Write a table that is ready, for this module to read again.
+
+    Args:
+        path: the JSON file.
+        name: of READY.
+        rows: the head first.
+        facts: what else the file shall say.
+
+    Raises:
+        OutputError: the place cannot be written to.
+    """
+    text = json.dumps({"format": FORMAT, **facts, name: rows}, indent=1)
+    with replacing_file(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
 
 
 def _score_row(score: Mapping[str, Any]) -> list[str]:

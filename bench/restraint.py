@@ -9,7 +9,6 @@ it is restored again, grey should stay grey, sepia should keep its tone, and no 
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,20 +17,17 @@ import numpy as np
 
 from ..distill.faces import read_crops
 from ..runtime import metrics
-from ..runtime.atomic import replacing_file
 from ..runtime.cli import positive, run_module
-from ..runtime.faces.degrade import degrade_face
 from ..runtime.images import to_faces
 from ..runtime.look import LUMA
 from ..runtime.parity import Embed
 from ..runtime.restorer import Faces, Restorer
 from .accuracy import add_restorer_arguments, every_nth
 from .candidates import named_candidates
-from .faces_set import crop_side, read_crop
+from .faces_set import degrade_sample, read_alike
 from .lineup import NOT_RESTORERS
 from .parity_command import choose_judge
-from .readme import markdown
-from .report import FORMAT
+from .readme import markdown, write_table
 from .resized import at_size
 from .trials import restore_all
 
@@ -105,17 +101,14 @@ def run(arguments: argparse.Namespace) -> int:
     """Measure everybody and print the table."""
     candidates = named_candidates(arguments.restorers, NOT_RESTORERS, arguments.device)
     crops = every_nth(read_crops(arguments.crops, "validation"), arguments.every)
-    side = crop_side(arguments.crops / crops[0].file)
-    pixels = [read_crop(arguments.crops / crop.file, side) for crop in crops]
+    pixels = read_alike(arguments.crops, crops)
     judge = choose_judge(arguments.judge)
     clean = to_faces(pixels)
-    aged = to_faces([degrade_face(face, _LEVEL, seed * arguments.every) for seed, face in enumerate(pixels)])
-    found = {one.label: measure(at_size(one.open(), side), clean, aged, judge) for one in candidates}
+    aged = degrade_sample(pixels, _LEVEL, arguments.every)
+    found = {one.label: measure(at_size(one.open(), len(pixels[0])), clean, aged, judge) for one in candidates}
     rows = rows_of(found)
     if arguments.output is not None:
-        with replacing_file(arguments.output) as temporary:
-            content = {"format": FORMAT, "faces": len(clean), "restraint": rows}
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_table(arguments.output, "restraint", rows, faces=len(clean))
     sys.stdout.write(f"{markdown(rows)}\n{len(clean)} faces\n")
     return 0
 

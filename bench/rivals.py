@@ -36,8 +36,7 @@ from ..runtime.models.checkpoint import load_model
 from ..runtime.restorer import Faces, Restorer, RestorerInfo
 from .candidates import Candidate, locate, named_candidates
 from .latency import Timing, time_candidates
-from .readme import markdown
-from .report import FORMAT
+from .readme import markdown, write_table
 from .size import count_macs
 
 GEMM_SIDE = 1024
@@ -224,15 +223,8 @@ def run(arguments: argparse.Namespace) -> int:
     rows = rows_of(results, peak)
     sys.stdout.write(markdown(rows))
     if arguments.output is not None:
-        with replacing_file(arguments.output) as temporary:
-            content = {
-                "format": FORMAT,
-                "size": arguments.size,
-                "peak_gflops": peak,
-                "rows": [dataclasses.asdict(one) for one in results],
-                "rivals": rows,
-            }
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        measured = [dataclasses.asdict(one) for one in results]
+        write_table(arguments.output, "rivals", rows, size=arguments.size, peak_gflops=peak, rows=measured)
     return 0
 
 

@@ -15,8 +15,9 @@ from .errors import OutputError
 # What a new file would get from open(); mkstemp alone would leave it readable by its owner only.
 _FILE_MODE = 0o666
 _FOLDER_MODE = 0o777
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 # What a disk says that takes no more.
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.EROFS)
+_NO_ROOM = (*FULL, errno.EIO, errno.EROFS)
 _PREFIX = 20  # characters of the name: with what is added none may pass the system's 255 bytes
 
 

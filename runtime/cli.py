@@ -6,7 +6,6 @@ A verb is a module with a docstring (its help), `add_arguments(parser)` and `run
 from __future__ import annotations
 
 import argparse
-import errno
 import io
 import os
 import sys
@@ -14,13 +13,13 @@ from collections.abc import Callable, Sequence
 from importlib.metadata import EntryPoint, entry_points, version
 from typing import Protocol, cast
 
+from .atomic import FULL
 from .errors import PocketFaceError
 
 GROUP = "pocketface.commands"
 USAGE_ERROR = 2
 INTERRUPTED = 130
 NOBODY_LISTENS = 141  # as a shell says of who wrote into a closed pipe
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Command(Protocol):
@@ -88,7 +87,7 @@ def _within(work: Callable[[], int], prog: str) -> int:
     except PocketFaceError as error:
         return _complain(f"{prog}: {error}")
     except OSError as error:
-        if error.filename is not None or error.errno not in _NO_ROOM:
+        if error.filename is not None or error.errno not in FULL:
             raise
         # Outputs name their files; what has no name and finds no room is what we say.
         _fall_silent()

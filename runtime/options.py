@@ -37,7 +37,7 @@ class Look:
     grade: bool = False
 
 
-# What each is worth is in docs/presets.md.
+# What each is worth is in docs/looks.md.
 LOOKS = {
     "natural": Look(0.8),  # keeps a fifth of the skin's own grain, which an average of all likely faces has not
     "clear": Look(1.0, sharpness=0.35, contrast=0.18),

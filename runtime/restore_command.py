@@ -87,9 +87,8 @@ def run(arguments: argparse.Namespace) -> int:
         _write(arguments, result, unchanged=unchanged)
     else:
         record = json.dumps(_record(arguments, options, restorer.info, result), indent=1)
-        with replacing_file(
-            arguments.json
-        ) as temporary:  # both or neither: a record that cannot be written ends it here
+        # Both or neither: a record that cannot be written ends it before the photograph is.
+        with replacing_file(arguments.json) as temporary:
             temporary.write_text(record + "\n", encoding="utf-8")
             _write(arguments, result, unchanged=unchanged)
     sys.stdout.write(printable(f"{arguments.output}: {_said(result, options, unchanged=unchanged)}") + "\n")
